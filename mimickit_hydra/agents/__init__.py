@@ -1,0 +1,1 @@
+"""Networks, normalisers, buffers, and one module per learning method."""

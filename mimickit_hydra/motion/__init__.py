@@ -1,0 +1,1 @@
+"""Clips, the motion library, the character model and its kinematics."""

@@ -1,0 +1,1 @@
+"""Processes and devices, checkpoints, signals, loggers, progress, rendering and video."""
