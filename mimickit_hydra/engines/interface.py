@@ -27,6 +27,8 @@ CONTROL_MODES = ("none", "pos", "vel", "torque", "pd_explicit")
 class EngineError(RuntimeError):
     """A simulator cannot be built or has failed; the message is one line for the user."""
 
+    is_user_error = True  # the command line prints the message alone; this room cannot import config.errors
+
 
 @dataclass(frozen=True)
 class ObjectSpec:
