@@ -1,0 +1,243 @@
+"""Rotations of batched torch tensors.
+
+Quaternions are ``[..., 4]`` in the order x, y, z, w; exponential maps and axes are ``[..., 3]``; angles are radians
+without a trailing axis. Leading axes broadcast. Unit quaternions are assumed and never silently normalised, except
+where a docstring says so. No function synchronises with the host or has data-dependent shapes, and none uses a matrix
+product, so that TF32 never touches a rotation.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+UNIT_EPS = 1e-9  # smallest norm that a vector is divided by
+ANGLE_EPS = 1e-5  # half-angle sine below which a rotation has no axis
+SLERP_MIN_ANGLE = 1e-3  # rad; below it sin(t a) / sin(a) equals t in float32, so slerp is a lerp of that angle
+
+
+def quat_unit(v: Tensor) -> Tensor:
+    """Divide by the norm of the last axis, guarded at 1e-9: ``[..., n] -> [..., n]``."""
+    return v / torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp(min=UNIT_EPS)
+
+
+def quat_mul(a: Tensor, b: Tensor) -> Tensor:
+    """Hamilton product: apply ``b`` first, then ``a``."""
+    av, aw = a[..., :3], a[..., 3:]
+    bv, bw = b[..., :3], b[..., 3:]
+    xyz = torch.addcmul(aw * bv, bw, av) + torch.linalg.cross(av, bv)
+    w = aw * bw - (av * bv).sum(-1, keepdim=True)
+    return torch.cat([xyz, w], dim=-1)
+
+
+def quat_conj(q: Tensor) -> Tensor:
+    """Conjugate, the inverse of a unit quaternion."""
+    return torch.cat([-q[..., :3], q[..., 3:]], dim=-1)
+
+
+def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
+    """Rotate vectors ``v [..., 3]`` by ``q``."""
+    p, w = q[..., :3], q[..., 3:]
+    t = 2.0 * torch.linalg.cross(p, v)
+    return torch.addcmul(v, w, t) + torch.linalg.cross(p, t)
+
+
+def quat_rotate_inv(q: Tensor, v: Tensor) -> Tensor:
+    """Rotate vectors ``v [..., 3]`` by the inverse of ``q``."""
+    p, w = q[..., :3], q[..., 3:]
+    t = 2.0 * torch.linalg.cross(v, p)
+    return torch.addcmul(v, w, t) + torch.linalg.cross(t, p)
+
+
+def quat_pos(q: Tensor) -> Tensor:
+    """The same rotation with w >= 0; w = 0 is left alone."""
+    return torch.where(q[..., 3:] < 0, -q, q)
+
+
+def quat_normalize(q: Tensor) -> Tensor:
+    """Unit quaternion with w >= 0."""
+    return quat_unit(quat_pos(q))
+
+
+def axis_angle_to_quat(axis: Tensor, angle: Tensor) -> Tensor:
+    """Rotation by ``angle [...]`` about ``axis [..., 3]``, which is normalised first; a zero axis gives identity."""
+    half = (0.5 * angle).unsqueeze(-1)
+    xyz = quat_unit(axis) * half.sin()
+    w = half.cos().expand(*xyz.shape[:-1], 1)
+    return quat_unit(torch.cat([xyz, w], dim=-1))
+
+
+def quat_to_axis_angle(q: Tensor) -> tuple[Tensor, Tensor]:
+    """Axis ``[..., 3]`` and angle ``[...]`` in [0, pi]; axis z and angle 0 where there is no rotation to speak of."""
+    q = quat_pos(q)
+    xyz = q[..., :3]
+    length = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
+    turns = length > ANGLE_EPS
+    axis = torch.where(turns, xyz / length, _unit_z(xyz))
+    angle = torch.where(turns, 2.0 * torch.atan2(length, q[..., 3:]), 0.0)
+    return axis, angle.squeeze(-1)
+
+
+def quat_to_exp_map(q: Tensor) -> Tensor:
+    """Exponential map of norm <= pi; at exactly pi the sign is arbitrary. Half-angles below 1e-5 give zero."""
+    xyz = q[..., :3]
+    length = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
+    # atan instead of atan2: for w < 0 it is negative and so turns the axis of the same rotation with w > 0.
+    scale = 2.0 * torch.atan(length / q[..., 3:]) / length
+    return xyz * torch.where(length > ANGLE_EPS, scale, 0.0)
+
+
+def exp_map_to_quat(e: Tensor) -> Tensor:
+    """Quaternion with w >= 0 of an exponential map of any norm; a NaN component gives the identity."""
+    norm = torch.linalg.vector_norm(e, dim=-1, keepdim=True)
+    xyz = e * (0.5 * torch.sinc(norm * (0.5 / math.pi)))
+    q = quat_pos(torch.cat([xyz, (0.5 * norm).cos()], dim=-1))
+    return torch.where(norm.isnan(), _identity(q), q)
+
+
+def quat_diff(q0: Tensor, q1: Tensor) -> Tensor:
+    """World-frame rotation from ``q0`` to ``q1``: q1 q0*."""
+    return quat_mul(q1, quat_conj(q0))
+
+
+def quat_diff_angle(q0: Tensor, q1: Tensor) -> Tensor:
+    """Angle ``[...]`` in [0, pi] between two rotations."""
+    d = quat_diff(q0, q1)
+    length = torch.linalg.vector_norm(d[..., :3], dim=-1)
+    return torch.where(length > ANGLE_EPS, 2.0 * torch.atan2(length, d[..., 3].abs()), 0.0)
+
+
+def heading(q: Tensor) -> Tensor:
+    """Angle ``[...]`` of the rotated x axis in the ground plane."""
+    x, y, z, w = q.unbind(-1)
+    # First column of the rotation matrix of p x v + ...; kept un-normalised like quat_rotate.
+    return torch.atan2(2.0 * (x * y + w * z), 1.0 - 2.0 * (y * y + z * z))
+
+
+def heading_quat(q: Tensor) -> Tensor:
+    """Rotation about z by the heading."""
+    return _about_z(heading(q))
+
+
+def heading_quat_inv(q: Tensor) -> Tensor:
+    """Rotation about z by minus the heading."""
+    return _about_z(-heading(q))
+
+
+def quat_to_tan_norm(q: Tensor) -> Tensor:
+    """The rotated x and z axes, ``[..., 6]``: a continuous six-number code of a rotation."""
+    x, y, z, w = q.unbind(-1)
+    x2, y2, z2 = x + x, y + y, z + z
+    xz, yw, wx, yz = x * z2, w * y2, w * x2, y * z2
+    xx, yy = x * x2, y * y2
+    return torch.stack(
+        [1.0 - torch.addcmul(yy, z, z2), torch.addcmul(w * z2, x, y2), xz - yw, xz + yw, yz - wx, 1.0 - (xx + yy)], dim=-1
+    )
+
+
+def tan_norm_to_quat(tan_norm: Tensor) -> Tensor:
+    """Inverse of :func:`quat_to_tan_norm` by way of axis and angle.
+
+    The six numbers are not made orthonormal first, the cosine is clipped to 1 - 1e-7 and a rotation by exactly pi
+    decodes to the identity: this is the decoding that trained priors were fitted to.
+    """
+    t, n = tan_norm[..., :3], tan_norm[..., 3:]
+    return _matrix_to_quat(torch.stack([t, torch.linalg.cross(n, t), n], dim=-1))
+
+
+def quat_twist(q: Tensor, axis: Tensor) -> Tensor:
+    """The part of ``q`` that turns about ``axis [..., 3]``, a quaternion with w >= 0."""
+    along = (axis * q[..., :3]).sum(-1, keepdim=True)
+    return quat_normalize(torch.cat([along * axis, q[..., 3:].expand_as(along)], dim=-1))
+
+
+def quat_twist_angle(q: Tensor, axis: Tensor) -> Tensor:
+    """Signed angle ``[...]`` in [-pi, pi] of ``q`` about ``axis [..., 3]``. A non-unit axis scales the projection."""
+    axis_sq = (axis * axis).sum(-1)
+    along = (axis * q[..., :3]).sum(-1)
+    sine = along * axis_sq.sqrt()  # signed norm of the projected vector part
+    angle = 2.0 * torch.atan(sine / q[..., 3])
+    return torch.where(sine.abs() > ANGLE_EPS * torch.hypot(sine, q[..., 3]), angle, 0.0)
+
+
+def slerp(q0: Tensor, q1: Tensor, t: Tensor) -> Tensor:
+    """Shortest spherical interpolation; ``t [...]`` broadcasts against the leading axes. Result has unit norm."""
+    cos = (q0 * q1).sum(-1, keepdim=True)
+    # Both weights come from the same angle, so its rounding error near zero cancels.
+    angle = torch.acos(cos.abs().clamp(max=math.cos(SLERP_MIN_ANGLE)))
+    t = t.unsqueeze(-1)
+    inv_sin = angle.sin().reciprocal()
+    w0 = ((1.0 - t) * angle).sin() * inv_sin
+    w1 = (t * angle).sin() * torch.copysign(inv_sin, cos)
+    return torch.addcmul(w0 * q0, w1, q1)
+
+
+def wrap_angle(x: Tensor) -> Tensor:
+    """Angle in (-pi, pi]."""
+    return torch.atan2(x.sin(), x.cos())
+
+
+def normalize_exp_map(e: Tensor) -> Tensor:
+    """Rescale an exponential map so that its signed norm is wrapped to (-pi, pi]."""
+    norm = torch.linalg.vector_norm(e, dim=-1, keepdim=True)
+    return e * (wrap_angle(norm) / norm.clamp(min=UNIT_EPS))
+
+
+def quat_to_matrix(q: Tensor) -> Tensor:
+    """Rotation matrix ``[..., 3, 3]``."""
+    x, y, z, w = q.unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def euler_xyz_to_quat(rpy: Tensor) -> Tensor:
+    """Quaternion of roll, pitch, yaw ``[..., 3]`` as URDF means them: Rz(yaw) Ry(pitch) Rx(roll)."""
+    half = 0.5 * rpy
+    cr, cp, cy = half.cos().unbind(-1)
+    sr, sp, sy = half.sin().unbind(-1)
+    return torch.stack(
+        [
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        ],
+        dim=-1,
+    )
+
+
+def quat_to_euler_xyz(q: Tensor) -> Tensor:
+    """Roll, pitch, yaw ``[..., 3]``; at pitch +-pi/2 roll and yaw are not determined."""
+    x, y, z, w = q.unbind(-1)
+    roll = torch.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+    pitch = torch.asin((2 * (w * y - z * x)).clamp(-1.0, 1.0))
+    yaw = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    return torch.stack([roll, pitch, yaw], dim=-1)
+
+
+def _about_z(angle: Tensor) -> Tensor:
+    half = 0.5 * angle
+    zero = torch.zeros_like(half)
+    return torch.stack([zero, zero, half.sin(), half.cos()], dim=-1)
+
+
+def _unit_z(like: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(like[..., :2]), torch.ones_like(like[..., 2:])], dim=-1)
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(like[..., :3]), torch.ones_like(like[..., 3:])], dim=-1)
+
+
+def _matrix_to_quat(m: Tensor) -> Tensor:
+    """Quaternion of a (nearly) orthonormal matrix ``[..., 3, 3]`` from its trace and antisymmetric part."""
+    cos = 0.5 * (m.diagonal(dim1=-2, dim2=-1).sum(-1) - 1.0)
+    angle = torch.acos(cos.clamp(-1.0 + 1e-7, 1.0 - 1e-7))
+    axis = torch.stack([m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], dim=-1)
+    return axis_angle_to_quat(axis, angle)
