@@ -184,6 +184,7 @@ class ComputeConfig:
 
     num_envs: int = MISSING  # per process
     devices: list[str] = MISSING  # one process per entry
+    max_minutes: float = float("inf")  # wall-clock budget of the training loop
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class RunConfig:
     devices: list[str] = MISSING
     visualize: bool = False
     video: bool = True  # film the policy at the end of training and in test mode
-    out_dir: Optional[str] = None  # default: Hydra's run directory
+    out_dir: Optional[str] = None  # the run directory
     model_file: Optional[str] = None  # checkpoint or run directory to start from
     resume: Optional[str] = None  # run directory to continue
     test_episodes: int = 32  # in mode=test

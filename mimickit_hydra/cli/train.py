@@ -1,0 +1,204 @@
+"""``train.py`` and ``mimickit train``: Hydra composes, the checks run, the adapter starts the run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Optional
+
+from mimickit_hydra.config.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> int:
+    """Run the command and return its exit code: 0 done, 2 something the user can put right."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    prog = prog or sys.argv[0]
+    if "--help" in arguments or "-h" in arguments:
+        from mimickit_hydra.cli.help import train_help
+
+        print(train_help(prog))
+        return 0
+    if "--version" in arguments:
+        from mimickit_hydra import __version__
+
+        print(f"mimickit-hydra {__version__}")
+        return 0
+    overrides: list[str] = []
+    try:
+        args, flags = _parse(arguments, prog)
+        overrides = args.overrides
+        if _is_run(args):
+            _preflight(args)
+        _hydra([*overrides, *flags], prog)
+    except Exception as error:
+        from mimickit_hydra.config.one_line import one_line
+
+        line = None if os.environ.get(_FULL_ERROR) == "1" else one_line(error, overrides)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)
+        return 2
+    return 0
+
+
+def job(cfg: DictConfig) -> Optional[float]:
+    """What Hydra calls for each run, here or on a cluster's node."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    try:
+        return _start(cfg, hydra)
+    except Exception as error:
+        from mimickit_hydra.config.one_line import one_line
+
+        line = one_line(error, hydra.overrides.task)
+        if line is None or hydra.mode == RunMode.MULTIRUN:  # in a sweep the launcher reports which job failed
+            raise
+        print(line, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _start(cfg: DictConfig, hydra: Any) -> Optional[float]:
+    from omegaconf import OmegaConf
+
+    from mimickit_hydra.config.compose import resolved_yaml, to_run
+    from mimickit_hydra.config.repeat import choices_header
+    from mimickit_hydra.config.validate import validate
+
+    out_dir = os.path.abspath(hydra.runtime.output_dir)
+    OmegaConf.update(cfg, "out_dir", out_dir)
+    run = to_run(cfg)
+    validate(run)
+    text = choices_header(hydra.runtime.choices) + resolved_yaml(cfg)
+    from mimickit_hydra.adapter.run import run as start
+
+    return start(run, resolved_yaml=text, overrides=list(hydra.overrides.task), out_dir=out_dir)
+
+
+# -------------------------------------------------------------------------------------------------- the command line
+
+
+def _parse(arguments: list[str], prog: str) -> tuple[argparse.Namespace, list[str]]:
+    """Hydra's arguments with ``--from`` and ``resume=`` turned into overrides, and its flags apart from them."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(message)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.add_argument("--from", dest="from_run")
+    args, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        raise UserError(_unknown_flag(unknown[0], parser))
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun: reads a pickle, which may run code; use --from RUN_DIR")
+    flags = [text for text in _without_from(arguments) if text not in args.overrides]
+    args.overrides = _expand(args.overrides, args.from_run)
+    return args, flags
+
+
+def _unknown_flag(flag: str, parser: argparse.ArgumentParser) -> str:
+    from mimickit_hydra.config.catalog import groups, schema_fields
+    from mimickit_hydra.config.one_line import suggestion
+
+    name = flag.lstrip("-").split("=", 1)[0]
+    if name in schema_fields()["RunConfig"] or name in groups():
+        return f"{flag}: unknown flag; values are written without dashes: {name}=VALUE"
+    options = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
+    return f"{flag}: unknown flag{suggestion(flag, options)}"
+
+
+def _without_from(arguments: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for text in arguments:
+        if skip or text.startswith("--from="):
+            skip = False
+        elif text == "--from":
+            skip = True
+        else:
+            kept.append(text)
+    return kept
+
+
+def _expand(overrides: list[str], from_run: Optional[str]) -> list[str]:
+    """Put the config of the run that is repeated or resumed before the overrides given by hand."""
+    from mimickit_hydra.config.repeat import overrides_of_run, quote
+
+    resume = ""
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key == "resume":
+            resume = value.strip("'\"")
+    if resume.lower() in ("", "null", "none"):
+        return [*(overrides_of_run(from_run) if from_run else []), *overrides]
+    if from_run:
+        raise UserError(f"--from {from_run}: cannot be combined with resume={resume}")
+    if not os.path.isdir(resume):
+        raise UserError(f"resume={resume}: no such run directory")
+    return [*overrides_of_run(resume), *overrides, f"out_dir={quote(resume)}"]
+
+
+def _is_run(args: argparse.Namespace) -> bool:
+    return not (args.cfg or args.info or args.hydra_help or args.shell_completion)
+
+
+# ------------------------------------------------------------------------------------------------------------- Hydra
+
+
+def _preflight(args: argparse.Namespace) -> None:
+    """Compose and check every run that is about to start, before a directory is made or torch is imported."""
+    from mimickit_hydra.config.compose import compose, to_run
+    from mimickit_hydra.config.sweep import runs_of
+    from mimickit_hydra.config.validate import validate
+
+    if args.config_path or args.config_name or args.config_dir:
+        return  # the user's own composition: checked when the job starts
+    for overrides, here in runs_of(args.overrides, multirun=args.multirun):
+        validate(to_run(compose(overrides)), machine=here)
+
+
+def _hydra(arguments: list[str], prog: str) -> None:
+    import hydra
+
+    from mimickit_hydra.config.compose import CONFIG_NAME, VERSION_BASE
+    from mimickit_hydra.config.paths import conf_dir
+    from mimickit_hydra.config.store import register
+
+    register()
+    with _raw_errors(), _argv([prog, *arguments]):
+        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base=VERSION_BASE)(job)()
+
+
+@contextlib.contextmanager
+def _argv(argv: list[str]) -> Iterator[None]:
+    before = sys.argv
+    sys.argv = argv
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextlib.contextmanager
+def _raw_errors() -> Iterator[None]:
+    """Let Hydra raise instead of printing several lines and exiting: the caller prints one."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_FULL_ERROR, None)
+        else:
+            os.environ[_FULL_ERROR] = before

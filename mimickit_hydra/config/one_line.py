@@ -1,0 +1,173 @@
+"""Hydra's and OmegaConf's exceptions as one line each: the key or file, what was found, what is allowed, the nearest."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mimickit_hydra.config.errors import UserError
+
+_OVERRIDE_OF = re.compile(r"Could not override '([^']+)'")
+_IN_FILE = re.compile(r"^In '([^']+)'(?:: (\w+) raised)?")
+_FULL_KEY = re.compile(r"^\s*full_key: (\S+)", re.MULTILINE)
+_BAD_VALUE = re.compile(r"Value '?(.*?)'? (?:of type '(\w+)' )?(?:could not be converted to|is not a valid) '?(\w+)'?", re.DOTALL)
+_TYPE_NAMES = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "bool": "true or false",
+    "Boolean": "true or false",
+    "str": "text",
+    "String": "text",
+}
+
+
+def nearest(name: str, known: Sequence[str], count: int = 3) -> list[str]:
+    """The known names most like ``name``: those that end in it first, then by similarity."""
+    leaf = name.rsplit(".", 1)[-1]
+    same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == leaf and key != name]
+    close = difflib.get_close_matches(name, known, n=count, cutoff=0.6)
+    by_leaf = {key.rsplit(".", 1)[-1]: key for key in reversed(list(known))}
+    close += [by_leaf[near] for near in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.75)]
+    return list(dict.fromkeys(same_leaf + close))[:count]
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """``; nearest: a, b`` or nothing."""
+    near = nearest(name, known)
+    return f"; nearest: {', '.join(near)}" if near else ""
+
+
+def one_line(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
+    """The line a user should see for ``error``, or None if it is no mistake of theirs.
+
+    Args:
+        error: what composing or running raised.
+        overrides: the command line's overrides, to find the nearest names in the config they lead to.
+    """
+    if isinstance(error, UserError) or getattr(error, "is_user_error", False):
+        return _flat(str(error))
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if isinstance(error, OverrideParseException):
+        return _parse_error(error)
+    if isinstance(error, MissingConfigException):
+        return _missing_option(error)
+    if isinstance(error, YAMLError):
+        return _yaml_error(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return _composition_error(error, overrides)
+    return None
+
+
+def _flat(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _parse_error(error: Any) -> str:
+    text = str(error.override)
+    if "=" not in text and not text.startswith("~"):
+        from mimickit_hydra.config.catalog import groups
+
+        owner = [f"{group.name}={text}" for group in groups().values() if text in group.option_names()]
+        hint = f"; did you mean {' or '.join(owner)}?" if owner else ""
+        return f"{text}: an override is written key=value or group=option{hint}"
+    reason = _flat(str(error).split("See https://")[0]).replace("; ^", "")
+    return f"{text}: not a valid override ({reason}); quote values with special characters: key='\"a, b\"'"
+
+
+def _missing_option(error: Any) -> str:
+    name = error.missing_cfg_file or ""
+    group, _, option = name.rpartition("/")
+    options = [text for text in (error.options or ()) if not text.startswith("base_")]
+    if not group:
+        return f"{name}: no such config; {_flat(str(error))}"
+    if not options:
+        return f"{group}={option}: {group} is no config group"
+    near = nearest(option, options, count=1)
+    hint = f"; nearest: {near[0]}" if near else ""
+    return f"{group}={option}: no such option{hint}; allowed: {', '.join(options)}"
+
+
+def _yaml_error(error: Any) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}:{mark.line + 1}: " if mark is not None else ""
+    return f"{where}not valid YAML: {getattr(error, 'problem', None) or _flat(str(error))}"
+
+
+def _composition_error(error: BaseException, overrides: Sequence[str]) -> str:
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and len(chain) < 5:
+        chain.append(current)
+        current = current.__cause__
+    text = "\n".join(str(part) for part in chain)
+    if match := _OVERRIDE_OF.search(text):
+        return _unknown_key(match.group(1), overrides)
+    where = ""
+    if match := _IN_FILE.match(text):
+        where = f"conf/{match.group(1)}.yaml: "
+    key_match = _FULL_KEY.search(text)
+    key = key_match.group(1) if key_match else ""
+    if value := _BAD_VALUE.search(text):
+        kind = _TYPE_NAMES.get(value.group(3), value.group(3))
+        return f"{where}{key}: found {value.group(1)!r}, must be {kind}"
+    if re.search(r"(?:Key|Attribute) '[^']*'(?: is)? not in", text):
+        return f"{where}{_unknown_key(key, ())}"
+    if "Interpolation" in text and (match := re.search(r"'([^']+)' not found", text)):
+        return f"{where}{key}: refers to {match.group(1)}, which does not exist{_near_key(match.group(1), ())}"
+    if "MissingMandatoryValue" in {type(part).__name__ for part in chain}:
+        return f"{where}{key or _flat(text)}: has no value; set it on the command line"
+    return _other(where, text)
+
+
+def _other(where: str, text: str) -> str:
+    """What Hydra says itself, without its advice for programmers."""
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        key, _, value = match.group(1).partition("=")
+        return f"{match.group(1)}: a list is written {key}=[{value}]; to run one after the other add --multirun"
+    if match := re.search(r"Sweep parameters '([^']+)' requires --multirun", text):
+        return f"{match.group(1)}: several values need --multirun (-m)"
+    if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{match.group(1)}: is there already; write it without the +"
+    if match := re.match(r"Error merging override (\S+)", text):
+        rest = [line.strip() for line in text.splitlines()[1:] if line.strip()]
+        return f"{match.group(1)}: {rest[0] if rest else 'does not fit the config'}"
+    body = re.sub(r"^In '[^']+': \w+ raised while composing config:\s*", "", text)
+    lines = [line.strip() for line in body.splitlines() if line.strip() and "full_key:" not in line]
+    lines = [line for line in dict.fromkeys(lines) if not line.startswith(("object_type=", "reference_type="))]
+    return where + "; ".join(lines[:2])
+
+
+def _unknown_key(key: str, overrides: Sequence[str]) -> str:
+    from mimickit_hydra.config.catalog import groups
+
+    if "/" in key or "@" in key:
+        return f"{key}: unknown group{suggestion(key, list(groups()))}"
+    return f"{key}: unknown key{_near_key(key, overrides)}"
+
+
+def _near_key(key: str, overrides: Sequence[str]) -> str:
+    from mimickit_hydra.config.catalog import groups
+
+    near_groups = difflib.get_close_matches(key, list(groups()), n=1, cutoff=0.6) if "." not in key else []
+    near = list(dict.fromkeys(near_groups + nearest(key, known_keys(overrides))))[:3]
+    if near:
+        return f"; nearest: {', '.join(near)}"
+    return "; see mimickit explain for all keys"
+
+
+def known_keys(overrides: Sequence[str] = ()) -> list[str]:
+    """Every key of the config that the group choices among ``overrides`` lead to."""
+    from mimickit_hydra.config.catalog import groups
+    from mimickit_hydra.config.compose import compose, flatten
+
+    chosen = [text for text in overrides if text.split("=", 1)[0] in groups()]
+    try:
+        cfg = compose(chosen)
+    except Exception:  # the choices themselves are wrong: the default run's keys are near enough
+        cfg = compose([])
+    return list(flatten(cfg))

@@ -1,0 +1,147 @@
+"""From the resolved config of a run directory back to overrides, so that a run can be repeated, varied or continued.
+
+The saved YAML holds no interpolations. Feeding it in as it is would freeze every derived value: ``motion=humanoid_run``
+on top would change the motion's name but not the env's file. So the run's group choices are composed afresh, and only
+the values that differ from that composition become overrides.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mimickit_hydra.config.catalog import groups
+from mimickit_hydra.config.errors import UserError
+
+CONFIG_FILE = "config.yaml"
+_CHOICES_LINE = "# groups:"
+_PLAIN_WORD = re.compile(r"^[A-Za-z_][\w./-]*$")
+_NEVER_REPEATED = ("out_dir", "resume")  # they belong to the old run, not to what it computed
+_UNNAMED = ("experiment", "debug")  # their effect is in the values
+
+
+def choices_header(choices: Mapping[str, Any]) -> str:
+    """The comment that :func:`overrides_of_run` reads back."""
+    named = [f"{name}={choices[name]}" for name in groups() if choices.get(name) and name not in _UNNAMED]
+    return f"# repeat this run: mimickit train --from <this directory>\n{_CHOICES_LINE} {' '.join(named)}\n"
+
+
+def overrides_of_run(run_dir: str | Path) -> list[str]:
+    """Overrides that compose to the config saved in ``run_dir`` (a directory, or the YAML itself).
+
+    Raises:
+        UserError: no such directory or file, unreadable YAML, or a key this version does not know.
+    """
+    from omegaconf import DictConfig
+
+    from mimickit_hydra.config.compose import flatten
+
+    path = config_of_run(run_dir)
+    saved_cfg = _load(path)
+    assert isinstance(saved_cfg, DictConfig)
+    saved = flatten(saved_cfg, resolve=True)
+    choices = _recorded_choices(path) or _inferred_choices(saved)
+    return [*choices, *_differences(path, saved, choices)]
+
+
+def config_of_run(run_dir: str | Path) -> Path:
+    """The resolved config in a run directory."""
+    path = Path(run_dir).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{run_dir}: no such run directory")
+    if not (path / CONFIG_FILE).is_file():
+        raise UserError(f"{run_dir}: no {CONFIG_FILE} in it, so it is not a run directory")
+    return path / CONFIG_FILE
+
+
+def quote(value: Any) -> str:
+    """A plain value as Hydra's override grammar writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{quote(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(quote(item) for item in value) + "]"
+    text = str(value)
+    if _PLAIN_WORD.match(text) and text.lower() not in ("null", "true", "false", "inf", "nan"):
+        return text
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{escaped}'"
+
+
+def _load(path: Path) -> Any:
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    try:
+        cfg = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(cfg, DictConfig) or "engine" not in cfg:
+        raise UserError(f"{path}: not the resolved config of a run")
+    return cfg
+
+
+def _recorded_choices(path: Path) -> list[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith(_CHOICES_LINE):
+            return line[len(_CHOICES_LINE) :].split()
+        if not line.startswith("#"):
+            break
+    return []
+
+
+def _inferred_choices(saved: Mapping[str, Any]) -> list[str]:
+    """For a YAML without the comment: the options that carry the names of its values."""
+    named = {
+        "engine": saved.get("engine.engine_name"),
+        "method": saved.get("method.name"),
+        "character": saved.get("character.name"),
+        "motion": saved.get("motion.name"),
+        "env": saved.get("env.env_name"),
+        "agent": str(saved.get("agent.agent_name", "")).lower(),
+    }
+    return [f"{name}={option}" for name, option in named.items() if option in groups()[name].option_names()]
+
+
+def _differences(path: Path, saved: Mapping[str, Any], choices: Sequence[str]) -> list[str]:
+    """``key=value`` for what the choices alone do not give; derived values only where they were set by themselves."""
+    from omegaconf import OmegaConf
+
+    from mimickit_hydra.config.compose import compose, flatten
+    from mimickit_hydra.config.one_line import suggestion
+
+    cfg = compose(choices)
+    raw = flatten(cfg)
+    for key in saved:
+        if key not in raw:
+            raise UserError(f"{path}: {key}: unknown key{suggestion(key, list(raw))}")
+    derived = [key for key in saved if isinstance(raw[key], str) and "${" in raw[key]]
+    found = []
+    for key in [key for key in saved if key not in derived] + derived:
+        if key in _NEVER_REPEATED or _same(OmegaConf.select(cfg, key), saved[key]):
+            continue
+        found.append(f"{key}={quote(saved[key])}")
+        if key not in derived:
+            OmegaConf.update(cfg, key, saved[key])
+    return found
+
+
+def _same(ours: Any, saved: Any) -> bool:
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(ours):
+        ours = OmegaConf.to_container(ours, resolve=True)
+    if isinstance(ours, float) and isinstance(saved, float) and math.isnan(ours) and math.isnan(saved):
+        return True
+    return bool(ours == saved)

@@ -1,0 +1,56 @@
+"""Registers the schema with Hydra, so that the YAML files can extend it by name (``- base_ppo``)."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from mimickit_hydra.config import schema
+
+# (group, name, dataclass). The prefix marks them as parts: no command lists them as options.
+HIDDEN_PREFIX = "base_"
+SCHEMAS: tuple[tuple[Optional[str], str, type], ...] = (
+    (None, "base_run", schema.RunConfig),
+    ("compute", "base_compute", schema.ComputeConfig),
+    ("engine", "base_mujoco", schema.MujocoEngineConfig),
+    ("engine", "base_newton", schema.NewtonEngineConfig),
+    ("engine", "base_isaac_lab", schema.IsaacLabEngineConfig),
+    ("engine", "base_isaac_gym", schema.IsaacGymEngineConfig),
+    ("character", "base_character", schema.CharacterConfig),
+    ("motion", "base_motion", schema.MotionConfig),
+    ("method", "base_method", schema.MethodConfig),
+    ("env", "base_deepmimic_env", schema.DeepMimicEnvConfig),
+    ("agent", "base_ppo", schema.PPOAgentConfig),
+    ("logger", "base_logger", schema.LoggerConfig),
+)
+
+
+def thawed(cls: type) -> DictConfig:
+    """A structured node that Hydra can merge into, although the dataclass is frozen.
+
+    OmegaConf marks the nodes of frozen dataclasses read-only. ``to_object`` still builds the frozen class. A list
+    whose default is None becomes mandatory: the YAML that extends the schema has to name it.
+    """
+    node: DictConfig = OmegaConf.structured(cls)
+    _thaw(node)
+    return node
+
+
+def _thaw(node: Any) -> None:
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            _thaw(child)
+        elif isinstance(child, ListConfig) and child._is_none():
+            # Merging an interpolation into a list that is None would resolve it before its target has been merged.
+            child._set_value("???")
+
+
+def register() -> None:
+    """Put every schema into Hydra's store. Calling it again changes nothing."""
+    store = ConfigStore.instance()
+    for group, name, cls in SCHEMAS:
+        store.store(group=group, name=name, node=thawed(cls), provider="schema")
