@@ -1,0 +1,114 @@
+"""Timers, random state, signals and the run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mimickit_hydra.runtime.checkpoint import load_checkpoint, save_checkpoint
+from mimickit_hydra.runtime.rng import rng_state, seed_everything, set_rng_state
+from mimickit_hydra.runtime.run_dir import RunDirError, git_state, prepare_run_dir, versions, write_run_files
+from mimickit_hydra.runtime.signals import StopSignal
+from mimickit_hydra.runtime.timers import Timers
+
+
+def test_timers_are_exclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 3.0, 6.0, 10.0, 20.0, 21.0, 30.0, 30.5])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    timers = Timers()
+    with timers.section("env"), timers.section("physics"):  # 0, 1
+        pass  # physics ends at 3, env at 6
+    with timers.section("test"), timers.section("policy"):  # 10, inner one absorbed
+        pass  # ends at 20
+    with timers.section("policy"):  # 21
+        assert timers.snapshot_and_reset() == {"env": 4.0, "physics": 2.0, "test": 10.0, "policy": 9.0}  # 30
+    assert timers.snapshot_and_reset.__self__._seconds == {"policy": 0.5}
+
+
+def test_timers_survive_exceptions() -> None:
+    timers = Timers()
+    with pytest.raises(ZeroDivisionError), timers.section("a"), timers.section("b"):
+        1 / 0  # noqa: B018
+    assert set(timers.snapshot_and_reset()) == {"a", "b"}
+    assert timers._stack == []
+
+
+def draw() -> tuple:
+    return random.random(), float(np.random.standard_normal()), torch.rand(3).tolist()
+
+
+def test_rng_state_round_trip_through_a_checkpoint(tmp_path: Path) -> None:
+    seed_everything(2**40 + 7)
+    np.random.standard_normal()  # leaves the cached second normal behind
+    save_checkpoint(tmp_path, {"rng": rng_state()}, iteration=0, metric=None)
+    expected = [draw() for _ in range(5)]
+    seed_everything(1)
+    set_rng_state(load_checkpoint(tmp_path).payload["rng"])
+    assert [draw() for _ in range(5)] == expected
+
+
+def test_seed_repeats() -> None:
+    seed_everything(3)
+    first = draw()
+    seed_everything(3)
+    assert draw() == first
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_signal(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopSignal() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested
+        assert stop.name == number.name
+        os.kill(os.getpid(), signal.SIGTERM)  # once more does no harm
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(number) == before
+
+
+def test_run_dir_new_used_resume(tmp_path: Path) -> None:
+    path = prepare_run_dir(tmp_path / "a" / "run")
+    assert path.is_dir()
+    (path / ".hydra").mkdir()
+    prepare_run_dir(path)  # Hydra's own files do not count
+    write_run_files(path, "mode: train\n", ["method=deepmimic", "num_envs=4"])
+    assert (path / "overrides.txt").read_text() == "method=deepmimic\nnum_envs=4\n"
+    assert (path / "config.yaml").read_text() == "mode: train\n"
+    assert "python" in json.loads((path / "versions.json").read_text())
+    assert (path / "git.txt").read_text()
+    with pytest.raises(RunDirError, match=r"already holds a run \(found config.yaml\); continue it with resume="):
+        prepare_run_dir(path)
+    with pytest.raises(RunDirError, match="no checkpoints"):
+        prepare_run_dir(path, resume=True)
+    save_checkpoint(path, {}, iteration=0, metric=None)
+    prepare_run_dir(path, resume=True)
+    assert write_run_files(path, "mode: other\n", []).name == "resumed_1"
+    assert write_run_files(path, "mode: other\n", []).name == "resumed_2"
+    assert (path / "config.yaml").read_text() == "mode: train\n"
+
+
+def test_run_dir_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirError, match=r"out_dir=.* cannot be written to"):
+        prepare_run_dir(tmp_path / "file" / "run")
+    (tmp_path / "run_12").mkdir()
+    with pytest.raises(RunDirError, match=r"no such directory; did you mean .*run_12"):
+        prepare_run_dir(tmp_path / "run_13", resume=True)
+
+
+def test_git_state_without_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revision, _ = git_state()
+    assert len(revision.splitlines()[0]) == 40 or "no git" in revision
+    monkeypatch.setenv("PATH", "")
+    assert git_state() == ("no git repository\n", "")
+    assert versions()["platform"]
