@@ -27,7 +27,7 @@ def quat_mul(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product: apply ``b`` first, then ``a``."""
     av, aw = a[..., :3], a[..., 3:]
     bv, bw = b[..., :3], b[..., 3:]
-    xyz = torch.addcmul(aw * bv, bw, av) + torch.linalg.cross(av, bv)
+    xyz = torch.addcmul(aw * bv, bw, av) + _cross(av, bv)
     w = aw * bw - (av * bv).sum(-1, keepdim=True)
     return torch.cat([xyz, w], dim=-1)
 
@@ -40,15 +40,15 @@ def quat_conj(q: Tensor) -> Tensor:
 def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors ``v [..., 3]`` by ``q``."""
     p, w = q[..., :3], q[..., 3:]
-    t = 2.0 * torch.linalg.cross(p, v)
-    return torch.addcmul(v, w, t) + torch.linalg.cross(p, t)
+    t = 2.0 * _cross(p, v)
+    return torch.addcmul(v, w, t) + _cross(p, t)
 
 
 def quat_rotate_inv(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors ``v [..., 3]`` by the inverse of ``q``."""
     p, w = q[..., :3], q[..., 3:]
-    t = 2.0 * torch.linalg.cross(v, p)
-    return torch.addcmul(v, w, t) + torch.linalg.cross(t, p)
+    t = 2.0 * _cross(v, p)
+    return torch.addcmul(v, w, t) + _cross(t, p)
 
 
 def quat_pos(q: Tensor) -> Tensor:
@@ -133,7 +133,8 @@ def quat_to_tan_norm(q: Tensor) -> Tensor:
     xz, yw, wx, yz = x * z2, w * y2, w * x2, y * z2
     xx, yy = x * x2, y * y2
     return torch.stack(
-        [1.0 - torch.addcmul(yy, z, z2), torch.addcmul(w * z2, x, y2), xz - yw, xz + yw, yz - wx, 1.0 - (xx + yy)], dim=-1
+        [1.0 - torch.addcmul(yy, z, z2), torch.addcmul(w * z2, x, y2), xz - yw, xz + yw, yz - wx, 1.0 - (xx + yy)],
+        dim=-1,
     )
 
 
@@ -144,7 +145,7 @@ def tan_norm_to_quat(tan_norm: Tensor) -> Tensor:
     decodes to the identity: this is the decoding that trained priors were fitted to.
     """
     t, n = tan_norm[..., :3], tan_norm[..., 3:]
-    return _matrix_to_quat(torch.stack([t, torch.linalg.cross(n, t), n], dim=-1))
+    return _matrix_to_quat(torch.stack([t, _cross(n, t), n], dim=-1))
 
 
 def quat_twist(q: Tensor, axis: Tensor) -> Tensor:
@@ -219,6 +220,12 @@ def quat_to_euler_xyz(q: Tensor) -> Tensor:
     pitch = torch.asin((2 * (w * y - z * x)).clamp(-1.0, 1.0))
     yaw = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
     return torch.stack([roll, pitch, yaw], dim=-1)
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    if a.dim() != b.dim():  # torch broadcasts sizes here, but not the number of axes
+        a, b = torch.broadcast_tensors(a, b)
+    return torch.linalg.cross(a, b)
 
 
 def _about_z(angle: Tensor) -> Tensor:

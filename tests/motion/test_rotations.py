@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from golden_motion import load_golden
 
 from mimickit_hydra.motion import rotations as rot
 
 torch.set_num_threads(1)
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+
 TOL = {"atol": 5e-6, "rtol": 5e-6}
 SLERP_TOL = {"atol": 1.5e-3, "rtol": 0.0}
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, np.ndarray]:
-    with np.load(GOLDEN / "rotations.npz") as archive:
-        return {key: archive[key] for key in archive.files}
+    return load_golden("rotations")
 
 
 def tensor(golden: dict[str, np.ndarray], key: str) -> torch.Tensor:
