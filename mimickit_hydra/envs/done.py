@@ -1,0 +1,8 @@
+"""Why an episode ended: the values of ``Env.done`` (int32). A later one wins over an earlier one (TIME < SUCC < FAIL)."""
+
+from __future__ import annotations
+
+DONE_NULL = 0  # still running
+DONE_FAIL = 1  # fell, or left the reference
+DONE_SUCC = 2  # reached the end of a clip that does not repeat
+DONE_TIME = 3  # episode_length is over; the value of the last state is bootstrapped

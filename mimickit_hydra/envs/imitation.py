@@ -1,0 +1,279 @@
+"""The imitation environment: a character, a reference motion and a list of parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mimickit_hydra.engines.interface import Engine, ResetState
+from mimickit_hydra.envs import terminations, tracking
+from mimickit_hydra.envs.env import Env
+from mimickit_hydra.envs.errors import EnvError
+from mimickit_hydra.envs.parts import Part
+from mimickit_hydra.envs.reference import ReferenceMotion
+from mimickit_hydra.envs.rows import ALL, Rows, reset_rows
+from mimickit_hydra.envs.state import CharacterState, View
+from mimickit_hydra.motion.character import CharacterModel
+
+CHARACTER = 0  # index of the character among the engine's objects
+
+
+class ImitationEnv(Env):
+    """One environment for every method that learns from motion.
+
+    After physics, in this order: time, reference, parts (histories and tasks), observation, tracking errors (test mode
+    only), reward, done. Rewards and targets are therefore those of the time reached by the step.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        character: CharacterModel,
+        reference: ReferenceMotion,
+        key_bodies: Tensor,
+        action_bounds: tuple[Tensor, Tensor],
+        parts: Sequence[Part],
+        reward: Callable[[View], Tensor] | None,
+        *,
+        episode_length: float,
+        clip_end_is_success: bool = True,
+        log_tracking_error: bool = False,
+        timers: Any = None,
+        reset_by_index: bool | None = None,
+    ) -> None:
+        """``key_bodies`` ``[K]`` indices; without ``reward`` the reward stays 0 (it comes from the agent).
+
+        ``reset_by_index`` chooses how resets compute (see ``rows.Rows``); by default by list on the CPU, by mask on a
+        GPU. ``timers`` has ``section(name) -> context manager``, or is None.
+        """
+        self.engine = engine
+        self.character = character
+        self.reference = reference
+        self.parts = list(parts)
+        self.num_envs = engine.num_envs
+        self.device = torch.device(engine.device)
+        self.control_dt = engine.control_dt
+        self.action_low, self.action_high = (bound.to(self.device) for bound in action_bounds)
+        self.obs_size = sum(part.obs_size for part in self.parts)
+        self.causes: dict[str, Tensor] = {}  # why episodes ended in the last step: bool [N] masks by name
+        self._key_bodies = key_bodies
+        self._reward = reward
+        self._episode_length = episode_length
+        self._clip_end_is_success = clip_end_is_success
+        self._log_tracking_error = log_tracking_error
+        self._timers = timers
+        self._by_index = self.device.type == "cpu" if reset_by_index is None else reset_by_index
+        self._testing = False
+        self._means = tracking.RunningMeans(self.device)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        n, device = self.num_envs, self.device
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros((n, *shape), dtype=dtype, device=device)
+
+        self.obs = zeros(self.obs_size)
+        self.reward = zeros()
+        self.done = zeros(dtype=torch.int32)
+        self.timestep = zeros(dtype=torch.int32)
+        self.time = zeros()  # s since the episode began
+        self.motion_ids = zeros(dtype=torch.int64)
+        self.start_times = zeros()  # s into the clip
+        self.motion_time = zeros()  # s into the clip, now
+        self.clip_end = zeros()  # s, infinite for clips that repeat
+        self.command = zeros(len(self.action_low))
+        self.info = {"tracking_error": zeros(len(tracking.NAMES))}  # written in test mode
+        for part in self.parts:
+            self.info.update(part.info())
+        self._everyone = torch.ones(n, dtype=torch.bool, device=device)
+        num_dofs = self.character.num_dofs
+        self._start = ResetState(zeros(3), zeros(4), zeros(3), zeros(3), zeros(num_dofs), zeros(num_dofs))
+
+    # ------------------------------------------------------------------------------------------------------------ reset
+
+    @torch.no_grad()
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        with self._section("env"):
+            rows = reset_rows(mask, self._by_index)
+            if rows is not None:
+                # Drawn for all environments whichever way rows are computed, so that both ways draw the same numbers.
+                motion_ids, start_times = self.reference.draw(self.num_envs)
+                self._restart(rows, mask, motion_ids, start_times)
+        return self.obs
+
+    @torch.no_grad()
+    def reset_to(self, motion_ids: Tensor, start_times: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Restart at chosen clips ``[N]`` and times (s) ``[N]`` instead of random ones."""
+        rows = reset_rows(mask, self._by_index)
+        if rows is not None:
+            self._restart(rows, mask, motion_ids, start_times)
+        return self.obs
+
+    def _restart(self, rows: Rows, mask: Tensor | None, motion_ids: Tensor, start_times: Tensor) -> None:
+        """Reference-state initialisation (DeepMimic, section 6.1).
+
+        The engine itself is put into the reference state, so body poses and body velocities are right and contact
+        forces zero in the first observation; writing the poses from outside would leave body velocities at zero and
+        the contacts of the old episode.
+        """
+        motion_ids, start_times = rows.take(motion_ids), rows.take(start_times)
+        zero = torch.zeros_like(start_times)
+        rows.put(self.motion_ids, motion_ids)
+        rows.put(self.start_times, start_times)
+        rows.put(self.motion_time, start_times)
+        rows.put(self.clip_end, self.reference.clip_end.index_select(0, motion_ids))
+        rows.put(self.time, zero)
+        rows.put(self.timestep, zero.int())
+        rows.put(self.done, zero.int())
+
+        reference, targets = self.reference.at(motion_ids, start_times)
+        start = self._start
+        rows.put(start.root_pos, reference.root_pos)
+        rows.put(start.root_rot, reference.root_rot)
+        rows.put(start.root_vel, reference.root_vel)
+        rows.put(start.root_ang_vel, reference.root_ang_vel)
+        rows.put(start.dof_pos, self.character.rot_to_dof(reference.joint_rot))
+        rows.put(start.dof_vel, reference.dof_vel)
+        self.engine.reset(self._everyone if mask is None else mask, {CHARACTER: start})
+
+        view = self._view(rows)
+        view.reference, view.targets = reference, targets
+        for part in self.parts:
+            part.restart(view, rows)
+        self._observe(view, rows)
+        self._track(view, rows)
+
+    # ------------------------------------------------------------------------------------------------------------- step
+
+    @torch.no_grad()
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        torch.clamp(action, self.action_low, self.action_high, out=self.command)
+        for part in self.parts:
+            part.before_physics()
+        self.engine.set_command(self.command)
+        with self._section("physics"):
+            self.engine.step()
+        with self._section("env"):
+            self._after_physics()
+        return self.obs, self.reward, self.done, self.info
+
+    def _after_physics(self) -> None:
+        self.timestep += 1
+        torch.mul(self.timestep, self.control_dt, out=self.time)
+        torch.add(self.time, self.start_times, out=self.motion_time)
+        view = self._view(ALL)
+        view.reference, view.targets = self.reference.at(self.motion_ids, self.motion_time)
+        for part in self.parts:
+            part.update(view)
+        self._observe(view, ALL)
+        self._track(view, ALL)
+        if self._reward is not None:
+            self.reward.copy_(self._reward(view))
+        self._finish(view)
+
+    def _finish(self, view: View) -> None:
+        causes = {"time": terminations.time_over(view.time, self._episode_length)}
+        if self._clip_end_is_success:
+            causes["clip_end"] = terminations.clip_over(view.motion_time, view.clip_end)
+        failure: Tensor | None = None
+        for part in self.parts:
+            for name, mask in part.failure(view).items():
+                causes[name] = mask
+                failure = mask if failure is None else failure | mask
+        terminations.done_flags(causes["time"], causes.get("clip_end"), failure, out=self.done)
+        self.causes = causes
+
+    # ----------------------------------------------------------------------------------------------------- shared pieces
+
+    def _view(self, rows: Rows) -> View:
+        """The engine's state of these rows. Joint rotations are made here once, for all parts."""
+        state, take = self.engine.states[CHARACTER], rows.take
+        body_pos = take(state.body_pos)
+        sim = CharacterState(
+            root_pos=take(state.root_pos), root_rot=take(state.root_rot), root_vel=take(state.root_vel),
+            root_ang_vel=take(state.root_ang_vel), joint_rot=self.character.dof_to_rot(take(state.dof_pos)),
+            dof_vel=take(state.dof_vel), body_pos=body_pos, body_rot=take(state.body_rot),
+            key_pos=body_pos.index_select(-2, self._key_bodies),
+        )  # fmt: skip
+        return View(
+            time=take(self.time), motion_ids=take(self.motion_ids), motion_time=take(self.motion_time),
+            clip_end=take(self.clip_end), character=sim, ground_contact_forces=take(state.ground_contact_forces),
+        )  # fmt: skip
+
+    def _observe(self, view: View, rows: Rows) -> None:
+        blocks = [block for part in self.parts for block in part.observe(view, rows)]
+        if rows is ALL:
+            torch.cat(blocks, dim=-1, out=self.obs)
+        else:
+            rows.put(self.obs, torch.cat(blocks, dim=-1))
+        for part in self.parts:
+            part.publish(view, rows)
+
+    def _track(self, view: View, rows: Rows) -> None:
+        if self._testing and view.reference is not None:
+            errors = tracking.tracking_errors(view.character, view.reference)
+            rows.put(self.info["tracking_error"], errors)
+            self._means.record(errors, rows.weights(errors))
+
+    def _section(self, name: str) -> AbstractContextManager[Any]:
+        return nullcontext() if self._timers is None else self._timers.section(name)
+
+    # ------------------------------------------------------------------------------------------------- modes and records
+
+    def set_mode(self, test: bool) -> None:
+        if test and not self._testing:
+            self._means.restart()
+        self._testing = test
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return self._means.as_dict() if self._log_tracking_error else {}
+
+    def reference_pose(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Root position ``[N, 3]``, rotation ``[N, 4]`` and DoFs ``[N, D]`` of the reference now, e.g. to draw it."""
+        frame = self.reference.library.query(self.motion_ids, self.motion_time)
+        return frame.root_pos, frame.root_rot, self.character.rot_to_dof(frame.joint_rot)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        buffers = {
+            "obs": self.obs, "reward": self.reward, "done": self.done, "timestep": self.timestep, "time": self.time,
+            "motion_ids": self.motion_ids, "start_times": self.start_times, "motion_time": self.motion_time,
+            "clip_end": self.clip_end, "command": self.command,
+        }  # fmt: skip
+        buffers.update({f"info/{name}": tensor for name, tensor in self.info.items()})
+        return buffers
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = {name: tensor.detach().cpu().clone() for name, tensor in self._buffers().items()}
+        state.update({f"tracking/{k}": v for k, v in self._means.state_dict().items()})
+        for i, part in enumerate(self.parts):
+            state.update({f"parts/{i}/{k}": v for k, v in part.state_dict().items()})
+        state.update({f"engine/{k}": v for k, v in self.engine.state_dict().items()})
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for name, buffer in self._buffers().items():
+            if name not in state:
+                raise EnvError(f"saved environment state has no {name!r}: it was written by another kind of env")
+            if state[name].shape != buffer.shape:
+                raise EnvError(
+                    f"saved environment state: {name} has shape {list(state[name].shape)}, this env needs "
+                    f"{list(buffer.shape)} (the first number is num_envs)"
+                )
+        for name, buffer in self._buffers().items():
+            buffer.copy_(state[name])
+        # What this process has measured itself is newer than what was saved: a test that puts the training state back
+        # afterwards keeps its result.
+        if float(self._means.count) == 0.0:
+            self._means.load_state_dict(_under(state, "tracking/"))
+        for i, part in enumerate(self.parts):
+            part.load_state_dict(_under(state, f"parts/{i}/"))
+        self.engine.load_state_dict(_under(state, "engine/"))
+
+
+def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}

@@ -1,0 +1,54 @@
+"""What one step knows about the character and its reference, computed once and shared by every part of an env."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from mimickit_hydra.motion.rotations import heading_quat_inv
+
+
+@dataclass
+class CharacterState:
+    """Full state of ``n`` characters, simulated or reference: world frame, m, rad, s, quaternions xyzw."""
+
+    root_pos: Tensor  # [n, 3]
+    root_rot: Tensor  # [n, 4]
+    root_vel: Tensor  # [n, 3]
+    root_ang_vel: Tensor  # [n, 3]
+    joint_rot: Tensor  # [n, J, 4]
+    dof_vel: Tensor  # [n, D]
+    body_pos: Tensor  # [n, B, 3]
+    body_rot: Tensor  # [n, B, 4]
+    key_pos: Tensor  # [n, K, 3]
+
+    @cached_property
+    def heading_inv(self) -> Tensor:
+        """Rotation ``[n, 4]`` that turns world axes into the heading frame of the root."""
+        return heading_quat_inv(self.root_rot)
+
+
+@dataclass
+class Targets:
+    """Future reference frames an observation shows: ``[n, S, .]``, world frame."""
+
+    root_pos: Tensor  # [n, S, 3]
+    root_rot: Tensor  # [n, S, 4]
+    joint_rot: Tensor  # [n, S, J, 4]
+    key_pos: Tensor  # [n, S, K, 3]
+
+
+@dataclass
+class View:
+    """One moment of ``n`` environments: all of them in a step, the restarted ones in a reset."""
+
+    time: Tensor  # [n] s since the episode began
+    motion_ids: Tensor  # [n]
+    motion_time: Tensor  # [n] s into the clip
+    clip_end: Tensor  # [n] s; infinite for clips that repeat
+    character: CharacterState
+    ground_contact_forces: Tensor  # [n, B, 3] N
+    reference: CharacterState | None = None
+    targets: Targets | None = None
