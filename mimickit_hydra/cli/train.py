@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -35,9 +36,8 @@ def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> in
     try:
         args, flags = _parse(arguments, prog)
         overrides = args.overrides
-        if _is_run(args):
-            _preflight(args)
-        _hydra([*overrides, *flags], prog)
+        extra = _preflight(args) if _is_run(args) else []
+        _hydra([*overrides, *extra, *flags], prog)
     except Exception as error:
         from mimickit_hydra.config.one_line import one_line
 
@@ -76,6 +76,8 @@ def _start(cfg: DictConfig, hydra: Any) -> Optional[float]:
 
     out_dir = os.path.abspath(hydra.runtime.output_dir)
     OmegaConf.update(cfg, "out_dir", out_dir)
+    if cfg.rand_seed is None:  # drawn here, so that the saved config repeats the run
+        OmegaConf.update(cfg, "rand_seed", time.time_ns() % 2**31)
     run = to_run(cfg)
     validate(run)
     text = choices_header(hydra.runtime.choices) + resolved_yaml(cfg)
@@ -133,7 +135,7 @@ def _without_from(arguments: Sequence[str]) -> list[str]:
 
 def _expand(overrides: list[str], from_run: Optional[str]) -> list[str]:
     """Put the config of the run that is repeated or resumed before the overrides given by hand."""
-    from mimickit_hydra.config.repeat import overrides_of_run, quote
+    from mimickit_hydra.config.repeat import overrides_of_run
 
     resume = ""
     for text in overrides:
@@ -146,7 +148,7 @@ def _expand(overrides: list[str], from_run: Optional[str]) -> list[str]:
         raise UserError(f"--from {from_run}: cannot be combined with resume={resume}")
     if not os.path.isdir(resume):
         raise UserError(f"resume={resume}: no such run directory")
-    return [*overrides_of_run(resume), *overrides, f"out_dir={quote(resume)}"]
+    return [*overrides_of_run(resume), *overrides]
 
 
 def _is_run(args: argparse.Namespace) -> bool:
@@ -156,16 +158,27 @@ def _is_run(args: argparse.Namespace) -> bool:
 # ------------------------------------------------------------------------------------------------------------- Hydra
 
 
-def _preflight(args: argparse.Namespace) -> None:
-    """Compose and check every run that is about to start, before a directory is made or torch is imported."""
+def _preflight(args: argparse.Namespace) -> list[str]:
+    """Compose and check every run that is about to start, before torch is imported.
+
+    Returns the override that tells Hydra the run directory, which is made here (a sweep makes its own).
+    """
     from mimickit_hydra.config.compose import compose, to_run
-    from mimickit_hydra.config.sweep import runs_of
+    from mimickit_hydra.config.repeat import quote
+    from mimickit_hydra.config.sweep import is_sweep, runs_of
     from mimickit_hydra.config.validate import validate
+    from mimickit_hydra.runtime.run_dir import prepare_run_dir
 
     if args.config_path or args.config_name or args.config_dir:
-        return  # the user's own composition: checked when the job starts
-    for overrides, here in runs_of(args.overrides, multirun=args.multirun):
-        validate(to_run(compose(overrides)), machine=here)
+        return []  # the user's own composition: checked when the job starts
+    sweep = is_sweep(args)
+    for overrides, here in runs_of(args.overrides, sweep=sweep):
+        run = to_run(compose(overrides))
+        validate(run, machine=here)
+    if sweep:
+        return []
+    run_dir = prepare_run_dir(run.resume or run.out_dir or ".", resume=run.resume is not None)
+    return [f"hydra.run.dir={quote(str(run_dir))}"]
 
 
 def _hydra(arguments: list[str], prog: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.paths import conf_dir
 from mimickit_hydra.config.schema import RunConfig
 from mimickit_hydra.config.store import register
@@ -57,9 +59,24 @@ def to_run(cfg: DictConfig) -> RunConfig:
     if "hydra" in cfg:
         cfg = cfg.copy()
         drop_hydra(cfg)
+    _refuse_added_keys(cfg, "")
     run = OmegaConf.to_object(cfg)
     assert isinstance(run, RunConfig)
     return run
+
+
+def _refuse_added_keys(node: DictConfig, prefix: str) -> None:
+    """``+key=value`` gets past the schema while composing; the dataclasses have no place for it."""
+    kind = node._metadata.object_type
+    known = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else list(node)
+    for key in node:
+        if key not in known:
+            from mimickit_hydra.config.one_line import suggestion
+
+            raise UserError(f"{prefix}{key}: unknown key{suggestion(str(key), known)}")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            _refuse_added_keys(child, f"{prefix}{key}.")
 
 
 def resolved_yaml(cfg: DictConfig) -> str:

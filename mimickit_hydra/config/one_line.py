@@ -60,6 +60,8 @@ def one_line(error: BaseException, overrides: Sequence[str] = ()) -> str | None:
         return _yaml_error(error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _composition_error(error, overrides)
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return _empty_group(overrides)
     return None
 
 
@@ -90,6 +92,18 @@ def _missing_option(error: Any) -> str:
     near = nearest(option, options, count=1)
     hint = f"; nearest: {near[0]}" if near else ""
     return f"{group}={option}: no such option{hint}; allowed: {', '.join(options)}"
+
+
+def _empty_group(overrides: Sequence[str]) -> str:
+    from mimickit_hydra.config.catalog import groups
+
+    for text in overrides:
+        name, _, option = text.partition("=")
+        if name in groups():
+            allowed = ", ".join(groups()[name].option_names())
+            if option not in groups()[name].option_names():
+                return f"{text}: this group needs an option; allowed: {allowed}"
+    return "a config group needs an option, found something else"
 
 
 def _yaml_error(error: Any) -> str:
@@ -133,6 +147,8 @@ def _other(where: str, text: str) -> str:
         return f"{match.group(1)}: several values need --multirun (-m)"
     if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{match.group(1)}: is there already; write it without the +"
+    if match := re.search(r"field '([^']+)' is not Optional", text):
+        return f"{where}{match.group(1)}: found null, must have a value"
     if match := re.match(r"Error merging override (\S+)", text):
         rest = [line.strip() for line in text.splitlines()[1:] if line.strip()]
         return f"{match.group(1)}: {rest[0] if rest else 'does not fit the config'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,13 +10,18 @@ from typing import Any
 _MAX_COMBINATIONS = 32  # beyond it each value is tried once, beside the first value of the others
 
 
-def runs_of(overrides: Sequence[str], *, multirun: bool) -> Iterator[tuple[list[str], bool]]:
+def is_sweep(args: argparse.Namespace) -> bool:
+    """Whether Hydra's arguments ask for several runs."""
+    return bool(args.multirun) or "hydra.mode=MULTIRUN" in args.overrides
+
+
+def runs_of(overrides: Sequence[str], *, sweep: bool) -> Iterator[tuple[list[str], bool]]:
     """Yield ``(overrides of one run, runs on this machine)``.
 
     A sweeper that chooses values as it goes (Optuna) is asked for nothing: its runs are checked when they start.
     Another launcher than Hydra's own starts them elsewhere, so this machine's GPU and packages say nothing.
     """
-    if not (multirun or "hydra.mode=MULTIRUN" in overrides):
+    if not sweep:
         yield list(overrides), True
         return
     if any(text.startswith("hydra/sweeper=") and text != "hydra/sweeper=basic" for text in overrides):

@@ -1,0 +1,82 @@
+"""Whether this machine has what a run asks for, as far as that can be told without importing torch or a simulator."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.schema import RunConfig
+
+# engine -> the modules it imports, and how to get them
+ENGINE_MODULES: dict[str, tuple[tuple[str, ...], str]] = {
+    "mujoco": (("mujoco",), "pip install mujoco"),
+    "newton": (("newton", "warp"), "pip install 'mimickit-hydra[newton]'"),
+    "isaac_lab": (("isaaclab",), "see NVIDIA's Isaac Lab installation guide"),
+    "isaac_gym": (("isaacgym",), "see NVIDIA's Isaac Gym Preview 4, which needs Python 3.8"),
+}
+GPU_ONLY = ("isaac_lab", "isaac_gym")
+_DEVICE = re.compile(r"^(cpu|cuda(?::(\d+))?)$")
+
+
+def check_devices(run: RunConfig, *, present: bool) -> None:
+    """The form of ``devices``; with ``present``, also that there are so many GPUs here."""
+    if not run.devices:
+        raise UserError("devices: found an empty list, must be one device per process, e.g. [cpu] or [cuda:0,cuda:1]")
+    for device in run.devices:
+        if not _DEVICE.match(device):
+            raise UserError(f"devices: found {device!r}, must be cpu or cuda:0, cuda:1, ...")
+    on_cpu = [device == "cpu" for device in run.devices]
+    if any(on_cpu) and not all(on_cpu):
+        raise UserError(f"devices: found {run.devices}, must be all cpu or all cuda")
+    name = run.engine.engine_name
+    if name in GPU_ONLY and any(on_cpu):
+        raise UserError(f"engine={name}: runs on an NVIDIA GPU only, found devices={run.devices}; try engine=mujoco")
+    if present and not all(on_cpu):
+        _check_gpus(run)
+
+
+def _check_gpus(run: RunConfig) -> None:
+    count = gpu_count()
+    if count is None:
+        return
+    for device in run.devices:
+        match = _DEVICE.match(device)
+        index = int(match.group(2) or 0) if match else 0
+        if index < count:
+            continue
+        here = "this machine has no GPU" if count == 0 else f"this machine has {count} GPU{'s' if count > 1 else ''}"
+        hint = "; try engine=mujoco devices=[cpu]" if count == 0 else f"; the last is cuda:{count - 1}"
+        asked = "compute=gpu" if run.engine.engine_name == "mujoco" else f"engine={run.engine.engine_name}"
+        raise UserError(f"devices: {device} asked for ({asked}), but {here}{hint}")
+
+
+def gpu_count() -> int | None:
+    """How many CUDA devices a process may see, None where that cannot be told without asking the driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
+        return 0
+    if not sys.platform.startswith("linux") or Path("/dev/dxg").exists() or Path("/dev/kfd").exists():
+        return 0 if sys.platform == "darwin" else None
+    count = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return min(count, len(visible.split(","))) if visible else count
+
+
+def check_engine(name: str, *, installed: bool) -> None:
+    """The engine is one we know; with ``installed``, its packages are here; and this version can drive it."""
+    if name not in ENGINE_MODULES:
+        raise UserError(f"engine.engine_name: found {name!r}, must be one of {', '.join(ENGINE_MODULES)}")
+    modules, how = ENGINE_MODULES[name]
+    missing = [module for module in modules if importlib.util.find_spec(module) is None] if installed else []
+    if missing:
+        raise UserError(f"engine={name}: not installed (no module {', '.join(missing)}): {how}; or use engine=mujoco")
+    if importlib.util.find_spec(f"mimickit_hydra.engines.{name}_engine") is None:
+        ready = [other for other in ENGINE_MODULES if _has_adapter(other)]
+        raise UserError(f"engine={name}: this version cannot drive it yet; engines that work: {', '.join(ready)}")
+
+
+def _has_adapter(name: str) -> bool:
+    return importlib.util.find_spec(f"mimickit_hydra.engines.{name}_engine") is not None
