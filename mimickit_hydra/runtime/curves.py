@@ -1,0 +1,123 @@
+"""Learning curves of a run as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.runtime.files import write_atomic
+from mimickit_hydra.runtime.log_table import read_log
+
+BLUE, ORANGE, GREEN, RED, GREY = "#2f6db3", "#e08a2c", "#4f9d3f", "#c44e4e", "#8a8a8a"
+
+# title, unit, [(key, label, colour)]
+PANELS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    ("Return", "per episode", (("Train_Return", "train", GREY), ("Test_Return", "test", BLUE))),
+    ("Episode length", "steps", (("Train_Episode_Length", "train", GREY), ("Test_Episode_Length", "test", BLUE))),
+    ("Speed", "samples/s", (("Samples_Per_Second", "samples/s", GREEN),)),
+    ("Critic loss", "", (("Critic_Loss", "critic", ORANGE),)),
+    ("Actor loss", "", (("Actor_Loss", "actor", ORANGE),)),
+    ("Policy", "", (("Clip_Frac", "clipped fraction", RED), ("Exp_Prob", "exploration", GREY))),
+    ("Discriminator loss", "", (("Disc_Loss", "total", RED), ("Disc_Grad_Penalty", "gradient penalty", GREY))),
+    ("Discriminator accuracy", "", (("Disc_Agent_Acc", "agent", BLUE), ("Disc_Demo_Acc", "demo", ORANGE))),
+    ("Tracking error", "m", (("Root_Pos_Err", "root", BLUE), ("Body_Pos_Err", "body", ORANGE))),
+)
+
+
+def plot_curves(run_dir: Path) -> Path:
+    """Draw ``run_dir/curves.png`` from ``run_dir/log.txt`` over samples; UserError when there is nothing to draw."""
+    run_dir = Path(run_dir)
+    log = run_dir / "log.txt"
+    if not log.exists():
+        raise UserError(f"{log} does not exist; curves are drawn from the text log (logger.txt=true)")
+    table = read_log(log)
+    if "Samples" not in table or not len(table["Samples"]):
+        raise UserError(f"{log} has no complete row with a Samples column yet")
+    figure = _draw(table, run_dir.name)
+    path = run_dir / "curves.png"
+    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    return path
+
+
+def _draw(table: Mapping[str, np.ndarray], title: str) -> Any:
+    # The object interface needs no pyplot: no global state, no display, nothing to close.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = [panel for panel in PANELS if any(_has(table, key) for key, _, _ in panel[2])]
+    columns = 3
+    rows = max(1, -(-len(panels) // columns))
+    figure = Figure(figsize=(4.3 * columns, 2.9 * rows + 0.5), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    samples, unit = _scaled(table["Samples"])
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _panel(axes, table, samples, *panel)
+        axes.set_xlabel(f"samples{unit}", fontsize=8, color="#444444")
+    figure.suptitle(_headline(table, title), fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def _panel(
+    axes: Any,
+    table: Mapping[str, np.ndarray],
+    samples: np.ndarray,
+    title: str,
+    unit: str,
+    lines: tuple[tuple[str, str, str], ...],
+) -> None:
+    drawn = 0
+    for key, label, color in lines:
+        if not _has(table, key):
+            continue
+        values, few = table[key], len(samples) < 30
+        good = np.isfinite(values)
+        axes.plot(
+            samples[good], values[good], color=color, label=label, linewidth=1.6, marker="o" if few else None, ms=3
+        )
+        axes.annotate(
+            f"{values[good][-1]:.4g}", (samples[good][-1], values[good][-1]), xytext=(4, 0), textcoords="offset points",
+            fontsize=7.5, color=color, va="center", annotation_clip=False,
+        )  # fmt: skip
+        drawn += 1
+    axes.set_title(title + (f"  [{unit}]" if unit else ""), fontsize=9.5, loc="left", fontweight="bold")
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#bbbbbb")
+    axes.tick_params(labelsize=8, color="#bbbbbb", labelcolor="#444444")
+    axes.margins(y=0.12)
+    width = max(samples[-1] - samples[0], 1e-9)
+    axes.set_xlim(samples[0] - 0.02 * width, samples[-1] + 0.02 * width)
+    if all(np.nanmin(table[key]) >= 0 for key, _, _ in lines if _has(table, key)):
+        axes.set_ylim(bottom=0)
+    if drawn > 1:
+        axes.legend(fontsize=7.5, frameon=False, loc="best")
+
+
+def _has(table: Mapping[str, np.ndarray], key: str) -> bool:
+    return key in table and bool(np.isfinite(table[key]).any())
+
+
+def _scaled(samples: np.ndarray) -> tuple[np.ndarray, str]:
+    largest = float(samples.max())
+    for size, name in ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands")):
+        if largest >= size:
+            return samples / size, f" ({name})"
+    return samples, ""
+
+
+def _headline(table: Mapping[str, np.ndarray], title: str) -> str:
+    parts = [title, f"{int(table['Samples'][-1]):,} samples"]
+    if _has(table, "Wall_Time"):
+        parts.append(f"{60 * table['Wall_Time'][-1]:.1f} min")
+    if _has(table, "Test_Return"):
+        parts.append(f"best test return {np.nanmax(table['Test_Return']):.4g}")
+    return "   |   ".join(parts)
+
+
+__all__ = ["plot_curves"]
