@@ -131,7 +131,7 @@ class Progress:
             table.add_row(
                 f"{name.lower()} return",
                 self._return_cell(name, row),
-                f"{name.lower()} episode length",
+                f"{name.lower()} length",
                 _short(row.get(f"{name}_Episode_Length")),
             )
         losses = [(key, row[key]) for key in LOSSES if key in row]
