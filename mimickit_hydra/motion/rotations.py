@@ -92,9 +92,10 @@ def quat_to_exp_map(q: Tensor) -> Tensor:
 def exp_map_to_quat(e: Tensor) -> Tensor:
     """Quaternion with w >= 0 of an exponential map of any norm; a NaN component gives the identity."""
     norm = torch.linalg.vector_norm(e, dim=-1, keepdim=True)
-    xyz = e * (0.5 * torch.sinc(norm * (0.5 / math.pi)))
-    q = quat_pos(torch.cat([xyz, (0.5 * norm).cos()], dim=-1))
-    return torch.where(norm.isnan(), _identity(q), q)
+    e = torch.where(norm.isnan(), 0.0, e)
+    half = 0.5 * norm.nan_to_num(0.0)
+    xyz = e * (0.5 * torch.sinc(half * (1.0 / math.pi)))
+    return quat_pos(torch.cat([xyz, half.cos()], dim=-1))
 
 
 def quat_diff(q0: Tensor, q1: Tensor) -> Tensor:
@@ -236,10 +237,6 @@ def _about_z(angle: Tensor) -> Tensor:
 
 def _unit_z(like: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(like[..., :2]), torch.ones_like(like[..., 2:])], dim=-1)
-
-
-def _identity(like: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(like[..., :3]), torch.ones_like(like[..., 3:])], dim=-1)
 
 
 def _matrix_to_quat(m: Tensor) -> Tensor:
