@@ -14,10 +14,11 @@ from mimickit_hydra.envs import terminations, tracking
 from mimickit_hydra.envs.env import Env
 from mimickit_hydra.envs.errors import EnvError
 from mimickit_hydra.envs.parts import Part
-from mimickit_hydra.envs.reference import ReferenceMotion
+from mimickit_hydra.envs.reference import ReferenceMotion, ReferenceWindow
 from mimickit_hydra.envs.rows import ALL, Rows, reset_rows
 from mimickit_hydra.envs.state import CharacterState, View
 from mimickit_hydra.motion.character import CharacterModel
+from mimickit_hydra.motion.rotations import quat_to_tan_norm
 
 CHARACTER = 0  # index of the character among the engine's objects
 
@@ -39,13 +40,14 @@ class ImitationEnv(Env):
         parts: Sequence[Part],
         reward: Callable[[View], Tensor] | None,
         *,
+        target_steps: Sequence[int] = (),
         episode_length: float,
         clip_end_is_success: bool = True,
         log_tracking_error: bool = False,
         timers: Any = None,
         reset_by_index: bool | None = None,
     ) -> None:
-        """``key_bodies`` ``[K]`` indices; without ``reward`` the reward stays 0 (it comes from the agent).
+        """``key_bodies`` ``[K]`` indices; ``target_steps`` are the future frames shown to the parts; without ``reward`` the reward stays 0 (it comes from the agent).
 
         ``reset_by_index`` chooses how resets compute (see ``rows.Rows``); by default by list on the CPU, by mask on a
         GPU. ``timers`` has ``section(name) -> context manager``, or is None.
@@ -53,6 +55,7 @@ class ImitationEnv(Env):
         self.engine = engine
         self.character = character
         self.reference = reference
+        self.window = ReferenceWindow(reference, engine.num_envs, engine.control_dt, target_steps)
         self.parts = list(parts)
         self.num_envs = engine.num_envs
         self.device = torch.device(engine.device)
@@ -131,7 +134,7 @@ class ImitationEnv(Env):
         rows.put(self.timestep, zero.int())
         rows.put(self.done, zero.int())
 
-        reference, targets = self.reference.at(motion_ids, start_times)
+        reference, targets = self.window.restart(rows, motion_ids, start_times, zero.int())
         start = self._start
         rows.put(start.root_pos, reference.root_pos)
         rows.put(start.root_rot, reference.root_rot)
@@ -147,6 +150,13 @@ class ImitationEnv(Env):
             part.restart(view, rows)
         self._observe(view, rows)
         self._track(view, rows)
+
+    @torch.no_grad()
+    def fast_forward(self, timestep: Tensor) -> None:
+        """Pretend that the running episodes have lasted ``timestep`` ``[N]`` steps; the characters stay as they are."""
+        self.timestep.copy_(timestep)
+        self._update_time()
+        self.window.restart(ALL, self.motion_ids, self.start_times, self.timestep)
 
     # ------------------------------------------------------------------------------------------------------------- step
 
@@ -164,10 +174,10 @@ class ImitationEnv(Env):
 
     def _after_physics(self) -> None:
         self.timestep += 1
-        torch.mul(self.timestep, self.control_dt, out=self.time)
-        torch.add(self.time, self.start_times, out=self.motion_time)
+        self._update_time()
+        self.window.advance(self.motion_ids, self.start_times, self.timestep)
         view = self._view(ALL)
-        view.reference, view.targets = self.reference.at(self.motion_ids, self.motion_time)
+        view.reference, view.targets = self.window.now, self.window.targets
         for part in self.parts:
             part.update(view)
         self._observe(view, ALL)
@@ -175,6 +185,10 @@ class ImitationEnv(Env):
         if self._reward is not None:
             self.reward.copy_(self._reward(view))
         self._finish(view)
+
+    def _update_time(self) -> None:
+        torch.mul(self.timestep, self.control_dt, out=self.time)
+        torch.add(self.time, self.start_times, out=self.motion_time)
 
     def _finish(self, view: View) -> None:
         causes = {"time": terminations.time_over(view.time, self._episode_length)}
@@ -193,12 +207,13 @@ class ImitationEnv(Env):
     def _view(self, rows: Rows) -> View:
         """The engine's state of these rows. Joint rotations are made here once, for all parts."""
         state, take = self.engine.states[CHARACTER], rows.take
-        body_pos = take(state.body_pos)
+        root_pos, root_rot, body_pos = take(state.root_pos), take(state.root_rot), take(state.body_pos)
+        joint_rot = self.character.dof_to_rot(take(state.dof_pos))
         sim = CharacterState(
-            root_pos=take(state.root_pos), root_rot=take(state.root_rot), root_vel=take(state.root_vel),
-            root_ang_vel=take(state.root_ang_vel), joint_rot=self.character.dof_to_rot(take(state.dof_pos)),
-            dof_vel=take(state.dof_vel), body_pos=body_pos, body_rot=take(state.body_rot),
-            key_pos=body_pos.index_select(-2, self._key_bodies),
+            root_pos=root_pos, root_rot=root_rot, root_vel=take(state.root_vel), root_ang_vel=take(state.root_ang_vel),
+            joint_rot=joint_rot, dof_vel=take(state.dof_vel), body_pos=body_pos, body_rot=take(state.body_rot),
+            key_offset=body_pos.index_select(-2, self._key_bodies) - root_pos.unsqueeze(-2),
+            tan_norm=quat_to_tan_norm(torch.cat([root_rot.unsqueeze(-2), joint_rot], dim=-2)),
         )  # fmt: skip
         return View(
             time=take(self.time), motion_ids=take(self.motion_ids), motion_time=take(self.motion_time),
@@ -252,6 +267,7 @@ class ImitationEnv(Env):
         state.update({f"tracking/{k}": v for k, v in self._means.state_dict().items()})
         for i, part in enumerate(self.parts):
             state.update({f"parts/{i}/{k}": v for k, v in part.state_dict().items()})
+        state.update({f"window/{k}": v for k, v in self.window.state_dict().items()})
         state.update({f"engine/{k}": v for k, v in self.engine.state_dict().items()})
         return state
 
@@ -272,6 +288,7 @@ class ImitationEnv(Env):
             self._means.load_state_dict(_under(state, "tracking/"))
         for i, part in enumerate(self.parts):
             part.load_state_dict(_under(state, f"parts/{i}/"))
+        self.window.load_state_dict(_under(state, "window/"))
         self.engine.load_state_dict(_under(state, "engine/"))
 
 

@@ -58,11 +58,7 @@ class CharacterObs(Part):
         self._root_height = root_height
 
     def observe(self, view: View, rows: Rows) -> list[Tensor]:
-        sim = view.character
-        return observations.char_obs(
-            sim.root_pos, sim.root_rot, sim.root_vel, sim.root_ang_vel, sim.joint_rot, sim.dof_vel, sim.key_pos,
-            heading_inv=None if self._global_obs else sim.heading_inv, root_height=self._root_height,
-        )  # fmt: skip
+        return observations.char_obs(view.character, local=not self._global_obs, root_height=self._root_height)
 
 
 class PhaseObs(Part):
@@ -86,14 +82,9 @@ class TargetObs(Part):
         self._root_height = root_height
 
     def observe(self, view: View, rows: Rows) -> list[Tensor]:
-        targets = view.targets
-        assert targets is not None
-        return [
-            observations.target_obs(
-                view.character.root_pos, targets.root_pos, targets.root_rot, targets.joint_rot, targets.key_pos,
-                global_obs=self._global_obs, root_height=self._root_height,
-            )
-        ]  # fmt: skip
+        return observations.target_obs(
+            view.character.root_pos, view.targets, global_obs=self._global_obs, root_height=self._root_height
+        )
 
 
 class ImitationReward:

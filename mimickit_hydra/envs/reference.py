@@ -1,33 +1,29 @@
-"""The reference motion: where each environment is in which clip, and what the clip shows there."""
+"""The reference motion: where episodes start, and what the clips show now and a few steps ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from mimickit_hydra.envs.state import CharacterState, Targets
+from mimickit_hydra.envs.rows import Rows
+from mimickit_hydra.envs.state import CharacterState
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.clip import LoopMode
 from mimickit_hydra.motion.library import MotionLibrary
+from mimickit_hydra.motion.rotations import quat_to_tan_norm
 
 
 class ReferenceMotion:
-    """Draws starts and looks up frames; the present and all target frames with one query and one FK."""
+    """Draws starts and looks up frames of the motion library as full character states."""
 
     def __init__(
-        self,
-        library: MotionLibrary,
-        character: CharacterModel,
-        key_bodies: Tensor,
-        target_offsets: Sequence[float] = (),
-        random_start: bool = True,
+        self, library: MotionLibrary, character: CharacterModel, key_bodies: Tensor, random_start: bool = True
     ) -> None:
         self.library = library
         self._character = character
         self._key_bodies = key_bodies  # [K]
-        self._offsets = torch.tensor([0.0, *target_offsets], device=key_bodies.device)  # [1 + S] s
         self._random_start = random_start
         repeats = torch.as_tensor(library.loop_modes, device=key_bodies.device) == int(LoopMode.WRAP)
         self.clip_end = torch.where(repeats, torch.inf, library.lengths.to(key_bodies.device))  # [M] s
@@ -38,18 +34,86 @@ class ReferenceMotion:
         times = self.library.sample_times(ids) if self._random_start else self.clip_end.new_zeros(num)
         return ids, times
 
-    def at(self, motion_ids: Tensor, motion_time: Tensor) -> tuple[CharacterState, Targets | None]:
-        """The reference ``[n]`` at ``motion_time`` (s) and, if there are target offsets, its next frames ``[n, S]``."""
-        times = motion_time.unsqueeze(-1) + self._offsets
-        frame = self.library.query(motion_ids.unsqueeze(-1).expand_as(times), times)
+    def at(self, motion_ids: Tensor, motion_time: Tensor) -> CharacterState:
+        """The reference ``[...]`` of clips ``[...]`` at times (s) ``[...]``: one query and one forward kinematics."""
+        frame = self.library.query(motion_ids, motion_time)
         body_pos, body_rot = self._character.forward_kinematics(frame.root_pos, frame.root_rot, frame.joint_rot)
-        key_pos = body_pos.index_select(-2, self._key_bodies)
-        now = CharacterState(
-            root_pos=frame.root_pos[:, 0], root_rot=frame.root_rot[:, 0], root_vel=frame.root_vel[:, 0],
-            root_ang_vel=frame.root_ang_vel[:, 0], joint_rot=frame.joint_rot[:, 0], dof_vel=frame.dof_vel[:, 0],
-            body_pos=body_pos[:, 0], body_rot=body_rot[:, 0], key_pos=key_pos[:, 0],
+        rotations = torch.cat([frame.root_rot.unsqueeze(-2), frame.joint_rot], dim=-2)
+        return CharacterState(
+            root_pos=frame.root_pos, root_rot=frame.root_rot, root_vel=frame.root_vel,
+            root_ang_vel=frame.root_ang_vel, joint_rot=frame.joint_rot, dof_vel=frame.dof_vel,
+            body_pos=body_pos, body_rot=body_rot,
+            key_offset=body_pos.index_select(-2, self._key_bodies) - frame.root_pos.unsqueeze(-2),
+            tan_norm=quat_to_tan_norm(rotations),
         )  # fmt: skip
-        if len(self._offsets) == 1:
-            return now, None
-        later = Targets(frame.root_pos[:, 1:], frame.root_rot[:, 1:], frame.joint_rot[:, 1:], key_pos[:, 1:])
-        return now, later
+
+
+class ReferenceWindow:
+    """The reference of every environment now and up to the farthest target.
+
+    What is a target now is the present a few steps later, so a step looks up the farthest frame alone and moves the
+    others up; a reset looks up all frames of its rows in one query. A frame's time depends on the integer step alone,
+    ``start + dt (timestep + offset)``, so that a frame does not change while it moves through the window.
+    """
+
+    def __init__(self, motion: ReferenceMotion, num_envs: int, control_dt: float, target_steps: Sequence[int]) -> None:
+        self._motion = motion
+        self._dt = control_dt
+        self._first = min(0, *target_steps, 0)
+        self._offsets = torch.arange(self._first, max(0, *target_steps, 0) + 1, device=motion.clip_end.device)
+        self._now = -self._first
+        self._targets = [step - self._first for step in target_steps]
+        # Rotating the list of frames costs nothing; on a GPU the frames keep their addresses for CUDA graphs.
+        self._rotate = motion.clip_end.device.type == "cpu"
+        start = torch.zeros(num_envs, device=motion.clip_end.device)
+        empty = motion.at(start.long(), start)
+        self.frames = [empty.map(torch.clone) for _ in self._offsets]
+
+    @property
+    def now(self) -> CharacterState:
+        """The reference at the present time, ``[N, .]``."""
+        return self.frames[self._now]
+
+    @property
+    def targets(self) -> list[CharacterState]:
+        """The reference at the target steps, in the order they were asked for."""
+        return [self.frames[i] for i in self._targets]
+
+    def restart(
+        self, rows: Rows, motion_ids: Tensor, start_times: Tensor, timestep: Tensor
+    ) -> tuple[CharacterState, list[CharacterState]]:
+        """Look up all frames of ``rows``; returns the present and the targets of these rows ``[n, .]``.
+
+        ``motion_ids``, ``start_times`` (s) and ``timestep`` ``[n]`` are those of the rows.
+        """
+        times = (timestep.unsqueeze(-1) + self._offsets) * self._dt + start_times.unsqueeze(-1)
+        window = self._motion.at(motion_ids.unsqueeze(-1).expand_as(times), times)
+        fresh = [window.map(lambda tensor, k=k: tensor.select(1, k)) for k in range(len(self.frames))]
+        for old, new in zip(self.frames, fresh, strict=True):
+            for name, buffer in old.tensors().items():
+                rows.put(buffer, getattr(new, name))
+            old.__dict__.pop("heading_inv", None)  # it was of the old rows
+        return fresh[self._now], [fresh[i] for i in self._targets]
+
+    def advance(self, motion_ids: Tensor, start_times: Tensor, timestep: Tensor) -> None:
+        """Move on to ``timestep`` ``[N]``, one after the last one."""
+        times = (timestep + self._offsets[-1]) * self._dt + start_times
+        newest = self._motion.at(motion_ids, times)
+        if self._rotate:
+            self.frames = [*self.frames[1:], newest]
+            return
+        for old, new in zip(self.frames, [*self.frames[1:], newest], strict=True):
+            for name, buffer in old.tensors().items():
+                buffer.copy_(getattr(new, name))
+            old.__dict__.pop("heading_inv", None)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All frames: looking them up again would give the same to rounding, not to the bit."""
+        frames = enumerate(self.frames)
+        return {f"{k}/{name}": t.cpu().clone() for k, frame in frames for name, t in frame.tensors().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for k, frame in enumerate(self.frames):
+            for name, buffer in frame.tensors().items():
+                buffer.copy_(state[f"{k}/{name}"])
+            frame.__dict__.pop("heading_inv", None)

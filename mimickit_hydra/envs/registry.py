@@ -51,9 +51,7 @@ def _make_deepmimic(
     # Only an agent that sees where the reference goes can be asked to be there.
     track_root = config.enable_tar_obs and config.global_obs
     steps = list(config.tar_obs_steps) if config.enable_tar_obs else []
-    reference = ReferenceMotion(
-        library, character, key_bodies, [engine.control_dt * step for step in steps], config.rand_reset
-    )
+    reference = ReferenceMotion(library, character, key_bodies, config.rand_reset)
     parts: list[Part] = [*_observations(config, character, library, len(keys), len(steps), device)]
     if config.enable_early_termination:
         parts += _failures(config, character, track_root, device)
@@ -62,6 +60,7 @@ def _make_deepmimic(
         action_bounds(engine.models[CHARACTER], engine.control_mode, config.zero_center_action),
         parts,
         _imitation_reward(config, character, track_root, device),
+        target_steps=steps,
         episode_length=config.episode_length,
         log_tracking_error=config.log_tracking_error,
         timers=timers,

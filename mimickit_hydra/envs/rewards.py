@@ -29,8 +29,7 @@ def imitation_errors(
     """
     root_rots, vectors = [], []
     for side in (sim, ref):
-        offsets = side.key_pos - side.root_pos.unsqueeze(-2)
-        vector = torch.cat([side.root_vel.unsqueeze(-2), side.root_ang_vel.unsqueeze(-2), offsets], dim=-2)
+        vector = torch.cat([side.root_vel.unsqueeze(-2), side.root_ang_vel.unsqueeze(-2), side.key_offset], dim=-2)
         root_rot = side.root_rot
         if heading_frame:
             vector = quat_rotate(side.heading_inv.unsqueeze(-2), vector)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from mimickit_hydra.motion.rotations import heading_quat_inv
 
 @dataclass
 class CharacterState:
-    """Full state of ``n`` characters, simulated or reference: world frame, m, rad, s, quaternions xyzw."""
+    """State of ``n`` characters, simulated or reference: world frame, m, rad, s, quaternions xyzw."""
 
     root_pos: Tensor  # [n, 3]
     root_rot: Tensor  # [n, 4]
@@ -22,22 +23,21 @@ class CharacterState:
     dof_vel: Tensor  # [n, D]
     body_pos: Tensor  # [n, B, 3]
     body_rot: Tensor  # [n, B, 4]
-    key_pos: Tensor  # [n, K, 3]
+    key_offset: Tensor  # [n, K, 3] key bodies relative to the root, world axes
+    tan_norm: Tensor  # [n, 1 + J, 6] tangent and normal of the root's rotation, then of every joint's
 
     @cached_property
     def heading_inv(self) -> Tensor:
         """Rotation ``[n, 4]`` that turns world axes into the heading frame of the root."""
         return heading_quat_inv(self.root_rot)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Every stored tensor by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
-@dataclass
-class Targets:
-    """Future reference frames an observation shows: ``[n, S, .]``, world frame."""
-
-    root_pos: Tensor  # [n, S, 3]
-    root_rot: Tensor  # [n, S, 4]
-    joint_rot: Tensor  # [n, S, J, 4]
-    key_pos: Tensor  # [n, S, K, 3]
+    def map(self, function: Callable[[Tensor], Tensor]) -> CharacterState:
+        """A state of ``function(tensor)`` for every stored tensor."""
+        return CharacterState(**{name: function(tensor) for name, tensor in self.tensors().items()})
 
 
 @dataclass
@@ -51,4 +51,4 @@ class View:
     character: CharacterState
     ground_contact_forces: Tensor  # [n, B, 3] N
     reference: CharacterState | None = None
-    targets: Targets | None = None
+    targets: list[CharacterState] = field(default_factory=list)  # S future reference frames

@@ -141,4 +141,8 @@ class Golden:
 
 
 def make_character(c: dict[str, np.ndarray]) -> CharacterModel:
-    raise NotImplementedError  # filled in once the constructor is known
+    """A character from a golden file's ``char/`` arrays."""
+    return CharacterModel.from_arrays(
+        str(c["name"]), [str(n) for n in c["body_names"]], [int(p) for p in c["parent"]], c["local_pos"],
+        c["local_rot"], [int(t) for t in c["joint_type"]], c["joint_axis"], c["dof_low"], c["dof_high"],
+    )  # fmt: skip

@@ -1,10 +1,11 @@
+import dataclasses
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_states import BODIES, DOFS, JOINTS, KEYS, as_targets, moved, random_state
+from random_states import BODIES, DOFS, JOINTS, KEYS, moved, random_state
 
 from mimickit_hydra.envs import observations as ob
 
@@ -13,19 +14,12 @@ SHIFT = st.tuples(st.floats(-5, 5), st.floats(-5, 5))
 SEED = st.integers(0, 10_000)
 
 
-def _char(state, local, height=True, keys=KEYS):
-    blocks = ob.char_obs(
-        state.root_pos, state.root_rot, state.root_vel, state.root_ang_vel, state.joint_rot, state.dof_vel,
-        state.key_pos[:, :keys], heading_inv=state.heading_inv if local else None, root_height=height,
-    )  # fmt: skip
-    return torch.cat(blocks, -1)
+def _char(state, local, height=True):
+    return torch.cat(ob.char_obs(state, local=local, root_height=height), -1)
 
 
 def _target(state, targets, global_obs, height=True):
-    return ob.target_obs(
-        state.root_pos, targets.root_pos, targets.root_rot, targets.joint_rot, targets.key_pos,
-        global_obs=global_obs, root_height=height,
-    )  # fmt: skip
+    return torch.cat(ob.target_obs(state.root_pos, targets, global_obs=global_obs, root_height=height), -1)
 
 
 @given(SEED, ANGLE, SHIFT)
@@ -40,8 +34,8 @@ def test_local_obs_do_not_see_heading_or_place(seed, angle, shift):
 @settings(max_examples=30, deadline=None)
 def test_local_targets_see_neither_the_character_nor_heading_or_place(seed, angle, shift):
     first, second, someone, other = (random_state(seed + i) for i in range(4))
-    targets = as_targets(first, second)
-    moved_targets = as_targets(moved(first, angle, shift), moved(second, angle, shift))
+    targets = [first, second]
+    moved_targets = [moved(first, angle, shift), moved(second, angle, shift)]
     expected = _target(someone, targets, global_obs=False)
     torch.testing.assert_close(_target(other, moved_targets, global_obs=False), expected, atol=3e-4, rtol=1e-4)
 
@@ -53,7 +47,7 @@ def test_global_obs_do_not_see_place(seed, shift):
     there, target_there = moved(state, 0.0, shift), moved(target, 0.0, shift)
     torch.testing.assert_close(_char(there, local=False), _char(state, local=False), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
-        _target(there, as_targets(target_there), True), _target(state, as_targets(target), True), atol=1e-5, rtol=1e-5
+        _target(there, [target_there], True), _target(state, [target], True), atol=1e-5, rtol=1e-5
     )
 
 
@@ -61,10 +55,10 @@ def test_global_obs_do_not_see_place(seed, shift):
 @pytest.mark.parametrize("local", [True, False])
 def test_sizes(height, local):
     state = random_state(0)
-    for keys in (0, KEYS):
-        size = ob.char_obs_size(JOINTS, DOFS, keys, height)
-        assert _char(state, local, height, keys).shape == (3, size)
-    targets = as_targets(state, state)
+    bare = dataclasses.replace(state, key_offset=state.key_offset[:, :0])
+    assert _char(state, local, height).shape == (3, ob.char_obs_size(JOINTS, DOFS, KEYS, height))
+    assert _char(bare, local, height).shape == (3, ob.char_obs_size(JOINTS, DOFS, 0, height))
+    targets = [state, state]
     size = ob.target_obs_size(2, JOINTS, KEYS, height)
     assert _target(state, targets, not local, height).shape == (3, size)
 
@@ -89,7 +83,7 @@ def test_blocks_of_a_hand_made_state():
 def test_target_height_is_absolute():
     state, target = random_state(2), random_state(3)
     for global_obs in (True, False):
-        assert torch.equal(_target(state, as_targets(target), global_obs)[:, 2], target.root_pos[:, 2])
+        assert torch.equal(_target(state, [target], global_obs)[:, 2], target.root_pos[:, 2])
 
 
 def test_phase_obs():

@@ -55,7 +55,7 @@ def test_each_term_sees_its_own_error():
         "pose": ({"joint_rot": joints}, 3 * 0.09),
         "vel": ({"dof_vel": ref.dof_vel + 2.0}, 4.0 * DOFS),
         "root_vel": ({"root_vel": ref.root_vel + 1.0, "root_ang_vel": ref.root_ang_vel + 2.0}, 3.0 + 0.1 * 12.0),
-        "key_pos": ({"key_pos": ref.key_pos + torch.tensor([0.0, 0.5, 0.0])}, 0.25 * 2),
+        "key_pos": ({"key_offset": ref.key_offset + torch.tensor([0.0, 0.5, 0.0])}, 0.25 * 2),
     }
     for term, (change, error) in cases.items():
         errors = _errors(dataclasses.replace(ref, **change), ref)
@@ -67,5 +67,5 @@ def test_each_term_sees_its_own_error():
 @pytest.mark.parametrize(("axes", "error"), [((1.0, 1.0, 1.0), 3.0), ((0.0, 0.0, 1.0), 1.0), ((0.0, 0.0, 0.0), 0.0)])
 def test_root_position_axes(axes, error):
     ref = random_state(0)
-    sim = dataclasses.replace(ref, root_pos=ref.root_pos + 1.0, key_pos=ref.key_pos + 1.0)
+    sim = dataclasses.replace(ref, root_pos=ref.root_pos + 1.0)
     torch.testing.assert_close(_errors(sim, ref, axes=axes)[:, 2], torch.full((3,), error), atol=1e-5, rtol=1e-5)
