@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mimickit_hydra.config.errors import UserError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 something the user can put right."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     prog = prog or sys.argv[0]
@@ -49,7 +49,7 @@ def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> in
     return 0
 
 
-def job(cfg: DictConfig) -> Optional[float]:
+def job(cfg: DictConfig) -> float | None:
     """What Hydra calls for each run, here or on a cluster's node."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -67,7 +67,7 @@ def job(cfg: DictConfig) -> Optional[float]:
         raise SystemExit(2) from None
 
 
-def _start(cfg: DictConfig, hydra: Any) -> Optional[float]:
+def _start(cfg: DictConfig, hydra: Any) -> float | None:
     from omegaconf import OmegaConf
 
     from mimickit_hydra.config.compose import resolved_yaml, to_run
@@ -133,7 +133,7 @@ def _without_from(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def _expand(overrides: list[str], from_run: Optional[str]) -> list[str]:
+def _expand(overrides: list[str], from_run: str | None) -> list[str]:
     """Put the config of the run that is repeated or resumed before the overrides given by hand."""
     from mimickit_hydra.config.repeat import overrides_of_run
 

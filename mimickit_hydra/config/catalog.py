@@ -58,7 +58,7 @@ def help_line(path: Path) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def default_choices() -> dict[str, str]:
     """The option that ``conf/config.yaml`` names for each group, without those that are empty."""
     choices = {}
@@ -69,10 +69,12 @@ def default_choices() -> dict[str, str]:
     return choices
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def groups() -> dict[str, Group]:
     """All groups in the order of ``GROUP_HELP``, then any other folder of ``conf/`` by name."""
-    folders = {path.name: path for path in conf_dir().iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
+    folders = {
+        path.name: path for path in conf_dir().iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
+    }
     names = [name for name in GROUP_HELP if name in folders] + sorted(set(folders) - set(GROUP_HELP))
     found = {}
     for name in names:
@@ -81,7 +83,7 @@ def groups() -> dict[str, Group]:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def schema_fields() -> dict[str, dict[str, tuple[str, int]]]:
     """``{class: {field: (comment, line)}}`` from the source of the schema, inherited fields included."""
     path = Path(__file__).with_name("schema.py")

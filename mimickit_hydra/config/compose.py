@@ -68,12 +68,17 @@ def to_run(cfg: DictConfig) -> RunConfig:
 def _refuse_added_keys(node: DictConfig, prefix: str) -> None:
     """``+key=value`` gets past the schema while composing; the dataclasses have no place for it."""
     kind = node._metadata.object_type
-    known = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else list(node)
-    for key in node:
+    known = (
+        [field.name for field in dataclasses.fields(kind)]
+        if dataclasses.is_dataclass(kind)
+        else [str(key) for key in node]
+    )
+    for name in node:
+        key = str(name)
         if key not in known:
             from mimickit_hydra.config.one_line import suggestion
 
-            raise UserError(f"{prefix}{key}: unknown key{suggestion(str(key), known)}")
+            raise UserError(f"{prefix}{key}: unknown key{suggestion(key, known)}")
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             _refuse_added_keys(child, f"{prefix}{key}.")

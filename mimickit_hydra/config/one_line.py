@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's exceptions as one line each: the key or file, what was found, what is allowed, the nearest."""
+"""Hydra's and OmegaConf's exceptions as one line each: the key or file, what was found, what is allowed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from mimickit_hydra.config.errors import UserError
 _OVERRIDE_OF = re.compile(r"Could not override '([^']+)'")
 _IN_FILE = re.compile(r"^In '([^']+)'(?:: (\w+) raised)?")
 _FULL_KEY = re.compile(r"^\s*full_key: (\S+)", re.MULTILINE)
-_BAD_VALUE = re.compile(r"Value '?(.*?)'? (?:of type '(\w+)' )?(?:could not be converted to|is not a valid) '?(\w+)'?", re.DOTALL)
+_BAD_VALUE = re.compile(
+    r"Value '?(.*?)'? (?:of type '(\w+)' )?(?:could not be converted to|is not a valid) '?(\w+)'?", re.DOTALL
+)
 _TYPE_NAMES = {
     "Integer": "a whole number",
     "Float": "a number",

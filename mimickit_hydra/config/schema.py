@@ -8,11 +8,11 @@ error while the config is composed. This module imports neither torch nor a simu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from omegaconf import MISSING
 
-# --------------------------------------------------------------------------------------------------------------- engine
+# -------------------------------------------------------------------------------------------------------------- engine
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class IsaacGymEngineConfig(EngineConfig):
     ground_contact_height: float = 0.3
 
 
-# ------------------------------------------------------------------------------------------------------ character, motion
+# ----------------------------------------------------------------------------------------------------- character, motion
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class MethodConfig:
     name: str = MISSING
 
 
-# ------------------------------------------------------------------------------------------------------------------ env
+# ----------------------------------------------------------------------------------------------------------------- env
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class DeepMimicEnvConfig(CharEnvConfig):
     pose_termination_dist: float = 1.0  # m
     rand_reset: bool = True
     contact_bodies: list[str] = field(default_factory=list)
-    joint_err_w: Optional[list[float]] = None
+    joint_err_w: list[float] | None = None
     reward_pose_w: float = MISSING
     reward_vel_w: float = MISSING
     reward_root_pose_w: float = MISSING
@@ -122,7 +122,7 @@ class DeepMimicEnvConfig(CharEnvConfig):
     visualize_ref_char: bool = True
 
 
-# ---------------------------------------------------------------------------------------------------------------- agent
+# --------------------------------------------------------------------------------------------------------------- agent
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class PPOAgentConfig(AgentConfig):
     ppo_clip_ratio: float = 0.2
 
 
-# ------------------------------------------------------------------------------------------------------- run and logging
+# ------------------------------------------------------------------------------------------------------ run and logging
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,13 @@ class RunConfig:
     devices: list[str] = MISSING
     visualize: bool = False
     video: bool = True  # film the policy at the end of training and in test mode
-    out_dir: Optional[str] = None  # the run directory
-    model_file: Optional[str] = None  # checkpoint or run directory to start from
-    resume: Optional[str] = None  # run directory to continue
-    test_episodes: int = 32  # in mode=test
+    out_dir: str | None = None  # the run directory
+    model_file: str | None = None  # checkpoint or run directory to start from
+    resume: str | None = None  # run directory to continue
+    test_episodes: int = 32  # in mode=test and at the end of training; 0 = no closing test
     max_samples: float = float("inf")  # environment steps, summed over processes
     max_minutes: float = float("inf")  # wall-clock budget of the training loop
-    rand_seed: Optional[int] = None
+    rand_seed: int | None = None
     save_int_models: bool = False
     data_root: list[str] = field(default_factory=list)  # searched before the bundled data; MIMICKIT_DATA too
     engine: Any = MISSING

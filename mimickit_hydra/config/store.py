@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -11,7 +11,7 @@ from mimickit_hydra.config import schema
 
 # (group, name, dataclass). The prefix marks them as parts: no command lists them as options.
 HIDDEN_PREFIX = "base_"
-SCHEMAS: tuple[tuple[Optional[str], str, type], ...] = (
+SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     (None, "base_run", schema.RunConfig),
     ("compute", "base_compute", schema.ComputeConfig),
     ("engine", "base_mujoco", schema.MujocoEngineConfig),

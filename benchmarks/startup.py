@@ -1,0 +1,82 @@
+"""How long the configuration commands take, against a bare Hydra application that prints the same config.
+
+    python benchmarks/startup.py
+
+Two bare applications are timed: one that reads the composed config from a single YAML, and one that composes it from
+the same groups. All commands take turns within each round, so that the machine's other work hits them alike; the table
+gives medians of wall-clock seconds, and ratios to the single-YAML application.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BARE = """
+import hydra
+
+{register}
+
+@hydra.main(config_path={conf!r}, config_name="config", version_base="1.3")
+def main(cfg):
+    pass
+
+main()
+"""
+REGISTER = "from mimickit_hydra.config.store import register; register()"
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """Name -> command line; the first is what the others are measured against."""
+    train = [sys.executable, str(ROOT / "train.py")]
+    composed = subprocess.run([*train, "--cfg", "job"], check=True, capture_output=True, text=True, cwd=folder).stdout
+    (folder / "config.yaml").write_text(composed, encoding="utf-8")
+    (folder / "single.py").write_text(BARE.format(register="", conf=str(folder)), encoding="utf-8")
+    (folder / "groups.py").write_text(BARE.format(register=REGISTER, conf=str(ROOT / "conf")), encoding="utf-8")
+    mimickit = [sys.executable, "-m", "mimickit_hydra.cli.main"]
+    return {
+        "bare Hydra, one YAML: --cfg job": [sys.executable, str(folder / "single.py"), "--cfg", "job"],
+        "bare Hydra, our groups: --cfg job": [sys.executable, str(folder / "groups.py"), "--cfg", "job"],
+        "train.py --cfg job": [*train, "--cfg", "job"],
+        "train.py --info defaults": [*train, "--info", "defaults"],
+        "train.py --help": [*train, "--help"],
+        "mimickit list": [*mimickit, "list"],
+        "mimickit explain agent.actor_epochs": [*mimickit, "explain", "agent.actor_epochs"],
+    }
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """Median seconds of each command."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        table = commands(folder)
+        seconds: dict[str, list[float]] = {label: [] for label in table}
+        for turn in range(rounds + 1):
+            for label, command in table.items():
+                start = time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, env=env)
+                if turn > 0:  # the first round fills the caches
+                    seconds[label].append(time.perf_counter() - start)
+        return {label: statistics.median(values) for label, values in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    medians = measure(parser.parse_args().rounds)
+    base = next(iter(medians.values()))
+    print(f"{'command':40} {'median s':>9} {'ratio':>6}")
+    for label, seconds in medians.items():
+        print(f"{label:40} {seconds:9.3f} {seconds / base:6.2f}")
+
+
+if __name__ == "__main__":
+    main()
