@@ -65,9 +65,8 @@ class GaussianHead(nn.Module):
     def __init__(self, in_size: int, action_size: int, std_type: str, std: float, weight_scale: float) -> None:
         super().__init__()
         if std_type not in STD_TYPES:
-            raise AgentError(
-                f"model.actor_std_type: {std_type!r} is not one of {', '.join(STD_TYPES)}{suggestion(std_type, STD_TYPES)}"
-            )
+            near = suggestion(std_type, STD_TYPES)
+            raise AgentError(f"model.actor_std_type: {std_type!r} is not one of {', '.join(STD_TYPES)}{near}")
         if not std > 0.0:
             raise AgentError(f"model.action_std: found {std}, must be greater than 0")
         self.state_dependent_std = std_type == "VARIABLE"

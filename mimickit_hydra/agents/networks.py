@@ -45,9 +45,8 @@ def build_net(name: str, in_shape: int | Sequence[int], key: str = "net") -> tup
             raise AgentError(f"{key}: {name} takes images (channels, height, width), found shape {in_shape}")
         net, size = _convolutional(in_shape)
     else:
-        raise AgentError(
-            f"{key}: no network named {name!r}; allowed: {', '.join(NET_NAMES)}{suggestion(name, NET_NAMES)}"
-        )
+        near = suggestion(name, NET_NAMES)
+        raise AgentError(f"{key}: no network named {name!r}; allowed: {', '.join(NET_NAMES)}{near}")
     for module in net.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -133,7 +133,7 @@ class ObsNormalizer(nn.Module):
 
 
 class ActionNormalizer(nn.Module):
-    """Maps [-1, 1] to the bounds of the action space; never updated, never clips. Unbounded dimensions are left as is."""
+    """Maps [-1, 1] to the bounds of the action space; never updated, never clips; unbounded dimensions stay as is."""
 
     _count: Tensor
     _mean: Tensor

@@ -57,6 +57,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture()
+@pytest.fixture
 def golden():
     return load_golden

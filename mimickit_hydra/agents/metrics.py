@@ -1,0 +1,45 @@
+"""Numbers to log, kept on the device until the one read at the end of an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mimickit_hydra.agents.comm import Comm
+
+
+class MetricMeans:
+    """Means over minibatches of a fixed set of scalars: two kernels a minibatch."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        stacked = torch.stack([value.detach() for value in values.values()])
+        if self._sum is None:
+            self._names, self._sum = list(values), stacked
+        else:
+            self._sum += stacked
+        self._count += 1
+
+    def means(self) -> dict[str, Tensor]:
+        if self._sum is None:
+            return {}
+        return dict(zip(self._names, (self._sum / self._count).unbind(), strict=True))
+
+
+def log_name(name: str) -> str:
+    """``critic_loss`` -> ``Critic_Loss``."""
+    return "_".join(word[:1].upper() + word[1:] for word in name.split("_"))
+
+
+def read(metrics: Mapping[str, Tensor], sums: Tensor, comm: Comm) -> tuple[dict[str, float], list[float]]:
+    """Means over processes of ``metrics`` and totals of ``sums`` [K]: one collective and one host read for all."""
+    values = [value.double().to(sums.device) / comm.world_size for value in metrics.values()]
+    packed = comm.all_reduce_sum_(torch.cat([torch.stack([*values, sums.new_zeros(())]), sums])).tolist()
+    means = {log_name(name): packed[index] for index, name in enumerate(metrics)}
+    return means, packed[len(metrics) + 1 :]

@@ -1,0 +1,126 @@
+"""One optimiser per head, over one flat vector: one kernel a step, one collective a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.config.one_line import suggestion
+from mimickit_hydra.config.schema import OptimizerConfig
+
+SGD_MOMENTUM = 0.9
+DESYNC_CHECK_STEPS = 1000
+OPTIMIZER_TYPES = ("SGD", "Adam")
+
+
+class HeadOptimizer:
+    """Steps the trainable parameters of one head on gradients averaged over processes.
+
+    The parameters become views of one flat vector, and so do their gradients: zeroing, averaging, clipping and the
+    step itself are one kernel each however many layers there are. Parameters must be on their device already, and
+    must not be moved afterwards.
+    """
+
+    def __init__(self, name: str, parameters: Iterable[nn.Parameter], config: OptimizerConfig, comm: Comm) -> None:
+        self.name = name
+        self.comm = comm
+        self.grad_clip = float(config.grad_clip)
+        self.steps = 0
+        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self._flat = self._flatten()
+        self._optimizer = self._make(config)
+        self.sync()
+
+    @property
+    def flat_parameters(self) -> Tensor:
+        """All trainable parameters of the head, [P]; writing to it writes to the network."""
+        return self._flat.data
+
+    @property
+    def flat_grad(self) -> Tensor:
+        assert self._flat.grad is not None
+        return self._flat.grad
+
+    def _flatten(self) -> nn.Parameter:
+        flat = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters]))
+        flat.grad = torch.zeros_like(flat)
+        start = 0
+        for parameter in self._parameters:
+            end = start + parameter.numel()
+            parameter.data = flat.data[start:end].view_as(parameter)
+            parameter.grad = flat.grad[start:end].view_as(parameter)
+            start = end
+        return flat
+
+    def _make(self, config: OptimizerConfig) -> torch.optim.Optimizer:
+        fused = self._flat.device.type in ("cpu", "cuda")
+        rate, decay = float(config.learning_rate), float(config.weight_decay)
+        if config.type == "SGD":
+            return torch.optim.SGD([self._flat], lr=rate, momentum=SGD_MOMENTUM, weight_decay=decay, fused=fused)
+        if config.type == "Adam":  # decoupled weight decay: Loshchilov & Hutter 2019
+            return torch.optim.AdamW([self._flat], lr=rate, weight_decay=decay, fused=fused)
+        near = suggestion(config.type, OPTIMIZER_TYPES)
+        raise AgentError(
+            f"{self.name}_optimizer.type: {config.type!r} is not one of {', '.join(OPTIMIZER_TYPES)}{near}"
+        )
+
+    def step(self, loss: Tensor) -> None:
+        """Backward, average over processes, clip by the global norm, step."""
+        if self.comm.world_size > 1 and self.steps % DESYNC_CHECK_STEPS == 0:
+            self.check_sync()
+        grad = self.flat_grad
+        grad.zero_()
+        loss.backward()
+        self.comm.all_reduce_mean_(grad)
+        if self.grad_clip > 0.0:
+            nn.utils.clip_grad_norm_([self._flat], self.grad_clip)
+        self._optimizer.step()
+        self.steps += 1
+
+    def sync(self) -> None:
+        """Rank 0's parameters everywhere (one collective)."""
+        self.comm.broadcast_(self._flat.data)
+
+    def check_sync(self) -> None:
+        """Raise on every process if any has parameters that are not bit for bit those of rank 0."""
+        mine = self._flat.data.view(torch.int32)
+        reference = self.comm.broadcast_(mine.clone())
+        same = (mine == reference).all().to(torch.int32)
+        if int(self.comm.all_reduce_min_(same)) == 0:
+            raise AgentError(
+                f"the {self.name}'s parameters differ between processes at its update {self.steps}; "
+                "a process has left the common path (different seeds are fine, different code or weights are not)"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step counter and moments, flat over the parameters in the order of the head."""
+        moments = self._optimizer.state.get(self._flat, {})
+        return {
+            "type": type(self._optimizer).__name__,
+            "steps": self.steps,
+            "moments": {key: value.clone() for key, value in moments.items() if isinstance(value, Tensor)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`; learning rate, decay and clip stay those of the config."""
+        kind = type(self._optimizer).__name__
+        if state["type"] != kind:
+            raise AgentError(
+                f"the checkpoint's {self.name} optimiser is {state['type']}, the config asks for {kind}; resume with "
+                "the same type, or start anew from its weights with model_file="
+            )
+        for key, value in state["moments"].items():
+            if value.dim() and value.shape != self._flat.shape:
+                raise AgentError(
+                    f"the checkpoint's {self.name} optimiser has {value.numel()} numbers in {key}, "
+                    f"this network has {self._flat.numel()} parameters"
+                )
+        self.steps = int(state["steps"])
+        self._optimizer.state[self._flat] = {
+            key: value.to(self._flat.device).clone() for key, value in state["moments"].items()
+        }

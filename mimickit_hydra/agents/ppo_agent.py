@@ -1,0 +1,179 @@
+"""PPO: the clipped surrogate on λ-return advantages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mimickit_hydra.agents.agent import Agent
+from mimickit_hydra.agents.distributions import DiagGaussian, gaussian_log_prob_of_noise
+from mimickit_hydra.agents.model import ActorCritic
+from mimickit_hydra.agents.optimizer import HeadOptimizer
+from mimickit_hydra.agents.ppo import ActorRegularizers, critic_loss, ppo_actor_loss
+from mimickit_hydra.agents.returns import bootstrap_values, normalize_advantage, td_lambda_return
+from mimickit_hydra.config.schema import PPOAgentConfig
+from mimickit_hydra.envs.done import DONE_NULL, DONE_TIME
+
+
+class PPOAgent(Agent):
+    """Actor and critic on the normalised observation.
+
+    Rollout fields besides the base's: ``action`` normalised [T, N, A]; ``noise`` [T, N, A], zero where the mode was
+    used; ``mask`` [T, N] 1 where sampled; ``a_logp``, ``tar_val``, ``adv`` [T, N]; ``logstd`` only where it varies.
+    """
+
+    config: PPOAgentConfig
+
+    # --------------------------------------------------------------------------------------------------------- networks
+
+    @property
+    def model(self) -> ActorCritic:
+        return cast(ActorCritic, self.net._model)
+
+    def _build_model(self) -> nn.Module:
+        return ActorCritic(self.config.model, self.env.obs_size, self.env.action_low.shape[0])
+
+    def _build_optimizers(self) -> dict[str, HeadOptimizer]:
+        config, model = self.config, self.model
+        return {
+            "critic": HeadOptimizer("critic", model.critic_parameters(), config.critic_optimizer, self.comm),
+            "actor": HeadOptimizer("actor", model.actor_parameters(), config.actor_optimizer, self.comm),
+        }
+
+    def _build_buffer(self) -> None:
+        super()._build_buffer()
+        actions = self.env.action_low.shape[0]
+        for name in ("action", "noise"):
+            self.buffer.add_field(name, actions)
+        if self.model.state_dependent_std:
+            self.buffer.add_field("logstd", actions)
+        for name in ("mask", "a_logp", "tar_val", "adv"):
+            self.buffer.add_field(name)
+        self._critic_batch = self._batch_size("critic_batch_size")
+        self._actor_batch = self._batch_size("actor_batch_size")
+        self._all_sampled = True
+        finite = torch.isfinite(self.env.action_low).all() & torch.isfinite(self.env.action_high).all()
+        self._regularizers = ActorRegularizers(
+            bound=self.config.action_bound_weight if bool(finite) else 0.0,
+            entropy=self.config.action_entropy_weight,
+            reg=self.config.action_reg_weight,
+        )
+
+    # ----------------------------------------------------------------------------------------------------------- acting
+
+    def _begin_rollout(self) -> None:
+        """All random numbers of the rollout at once."""
+        probability = self.exploration_prob
+        self._all_sampled = probability >= 1.0
+        noise = self.buffer["noise"].normal_()
+        if not self._all_sampled:
+            mask = self.buffer["mask"].bernoulli_(probability)
+            noise.mul_(mask[..., None])
+
+    def _decide(self, t: int, norm_obs: Tensor) -> Tensor:
+        dist = self._policy(t, norm_obs)
+        action = self.buffer["action"][t]
+        torch.addcmul(dist.mean, dist.std, self.buffer["noise"][t], out=action)
+        if self.model.state_dependent_std:
+            self.buffer["logstd"][t].copy_(dist.logstd)
+        return self.action_norm.unnormalize(action)
+
+    def _policy(self, t: int, norm_obs: Tensor) -> DiagGaussian:
+        """The policy at rollout row ``t``."""
+        return self.model.actor(norm_obs)
+
+    def _mode_action(self, norm_obs: Tensor) -> Tensor:
+        return self.action_norm.unnormalize(self.model.actor(norm_obs).mode)
+
+    def _sample_action(self, norm_obs: Tensor) -> Tensor:
+        dist = self.model.actor(norm_obs)
+        return self.action_norm.unnormalize(dist.sample(torch.randn_like(dist.mean)))
+
+    # ---------------------------------------------------------------------------------------------- targets, advantages
+
+    @torch.no_grad()
+    def _build_train_data(self) -> dict[str, Tensor]:
+        buffer = self.buffer
+        logstd = buffer["logstd"] if self.model.state_dependent_std else self.model._action_dist._logstd_net
+        buffer["a_logp"].copy_(gaussian_log_prob_of_noise(buffer["noise"], cast(Tensor, logstd)))
+        return self._build_targets(*self._evaluate_values())
+
+    def _build_targets(self, value: Tensor, next_value: Tensor) -> dict[str, Tensor]:
+        """``tar_val`` and ``adv`` of the buffer from V(obs) and V(next_obs) [T, N]."""
+        config, buffer, env = self.config, self.buffer, self.env
+        next_value = bootstrap_values(
+            next_value,
+            buffer["done"],
+            config.discount,
+            getattr(env, "reward_succ", 0.0),
+            getattr(env, "reward_fail", 0.0),
+        )
+        target = td_lambda_return(self._rewards(), next_value, buffer["done"], config.discount, config.td_lambda)
+        mask = None if self._all_sampled else buffer["mask"]
+        adv = normalize_advantage(target - value, mask, self.comm, config.norm_adv_clip)
+        buffer["tar_val"].copy_(target)
+        buffer["adv"].copy_(adv.adv)
+        return {"adv_mean": adv.mean, "adv_std": adv.std}
+
+    def _rewards(self) -> Tensor:
+        """What the policy is trained on, [T, N]."""
+        return self.buffer["reward"]
+
+    def _evaluate_values(self) -> tuple[Tensor, Tensor]:
+        """V(obs) and V(next_obs) [T, N] by the critic before this iteration's steps.
+
+        While an episode runs, next_obs is the next row's obs; where one ended, the next row already follows the reset
+        and V is evaluated on the observation before it. Only TIME needs that: FAIL and SUCC have fixed values.
+        """
+        value = self._values(self.buffer["norm_obs"])
+        done = self.buffer["done"]
+        if self.device.type == "cpu":
+            rows = torch.nonzero(done.flatten() == DONE_TIME).squeeze(-1)
+            final = self.buffer.flat("final_obs").index_select(0, rows)
+            next_value = value[1:].clone()
+            next_value.view(-1)[rows] = self.model.critic(self.obs_norm.normalize(final))
+            return value[:-1], next_value
+        final_value = self._values(self.obs_norm.normalize(self.buffer["final_obs"]))
+        return value[:-1], torch.where(done == DONE_NULL, value[1:], final_value)
+
+    def _values(self, norm_obs: Tensor) -> Tensor:
+        """V [T, N], ``critic_eval_batch_size`` time steps at a time (0 = all)."""
+        rows = self.config.critic_eval_batch_size or norm_obs.shape[0]
+        return torch.cat([self.model.critic(chunk) for chunk in norm_obs.split(rows)])
+
+    # ----------------------------------------------------------------------------------------------------------- update
+
+    def _update(self) -> dict[str, Tensor]:
+        return {**self._update_critic(), **self._update_actor()}
+
+    def _update_critic(self, indices: Tensor | None = None) -> dict[str, Tensor]:
+        fields = self._fields("norm_obs", "tar_val")
+        return self._run_updates(
+            "critic", self._critic_loss, fields, self.config.critic_epochs, self._critic_batch, indices
+        )
+
+    def _update_actor(self, indices: Tensor | None = None) -> dict[str, Tensor]:
+        names = ("norm_obs", "action", "a_logp", "adv") + (() if self._all_sampled else ("mask",))
+        return self._run_updates(
+            "actor", self._actor_loss, self._fields(*names), self.config.actor_epochs, self._actor_batch, indices
+        )
+
+    def _fields(self, *names: str) -> dict[str, Tensor]:
+        return {name: self.buffer.flat(name) for name in names}
+
+    def _critic_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return critic_loss(self.model.critic(batch["norm_obs"]), batch["tar_val"]), {}
+
+    def _actor_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return ppo_actor_loss(
+            self.model.actor(batch["norm_obs"]),
+            batch["action"],
+            batch["a_logp"],
+            batch["adv"],
+            batch.get("mask"),
+            self.config.ppo_clip_ratio,
+            self._regularizers,
+        )
