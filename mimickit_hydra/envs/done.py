@@ -1,4 +1,4 @@
-"""Why an episode ended: the values of ``Env.done`` (int32). A later one wins over an earlier one (TIME < SUCC < FAIL)."""
+"""Why an episode ended: the values of ``Env.done`` (int32). FAIL wins over SUCC, SUCC over TIME."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ class ImitationEnv(Env):
         timers: Any = None,
         reset_by_index: bool | None = None,
     ) -> None:
-        """``key_bodies`` ``[K]`` indices; ``target_steps`` are the future frames shown to the parts; without ``reward`` the reward stays 0 (it comes from the agent).
+        """``key_bodies`` ``[K]`` indices; ``target_steps`` are the future frames shown to the parts; without ``reward``
+        the reward stays 0 (it comes from the agent).
 
         ``reset_by_index`` chooses how resets compute (see ``rows.Rows``); by default by list on the CPU, by mask on a
         GPU. ``timers`` has ``section(name) -> context manager``, or is None.
@@ -202,7 +203,7 @@ class ImitationEnv(Env):
         terminations.done_flags(causes["time"], causes.get("clip_end"), failure, out=self.done)
         self.causes = causes
 
-    # ----------------------------------------------------------------------------------------------------- shared pieces
+    # ---------------------------------------------------------------------------------------------------- shared pieces
 
     def _view(self, rows: Rows) -> View:
         """The engine's state of these rows. Joint rotations are made here once, for all parts."""
@@ -238,7 +239,7 @@ class ImitationEnv(Env):
     def _section(self, name: str) -> AbstractContextManager[Any]:
         return nullcontext() if self._timers is None else self._timers.section(name)
 
-    # ------------------------------------------------------------------------------------------------- modes and records
+    # ------------------------------------------------------------------------------------------------ modes and records
 
     def set_mode(self, test: bool) -> None:
         if test and not self._testing:

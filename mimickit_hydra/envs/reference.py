@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ class ReferenceWindow:
         """
         times = (timestep.unsqueeze(-1) + self._offsets) * self._dt + start_times.unsqueeze(-1)
         window = self._motion.at(motion_ids.unsqueeze(-1).expand_as(times), times)
-        fresh = [window.map(lambda tensor, k=k: tensor.select(1, k)) for k in range(len(self.frames))]
+        fresh = [window.map(partial(torch.select, dim=1, index=k)) for k in range(len(self.frames))]
         for old, new in zip(self.frames, fresh, strict=True):
             for name, buffer in old.tensors().items():
                 rows.put(buffer, getattr(new, name))

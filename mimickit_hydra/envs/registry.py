@@ -31,7 +31,7 @@ def build_scene(config: CharEnvConfig, char_file: str) -> SceneSpec:
 def make_env(
     config: CharEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary, timers: Any = None
 ) -> Env:
-    """The env that ``config.env_name`` asks for, on an engine built from :func:`build_scene`; EnvError if impossible."""
+    """The env that ``config.env_name`` asks for, on the engine of :func:`build_scene`; EnvError if it cannot be."""
     makers: dict[str, Callable[..., Env]] = {"deepmimic": _make_deepmimic}
     if config.env_name not in makers:
         hint = nearest(config.env_name, list(makers))
@@ -93,9 +93,7 @@ def _failures(
         forbidden[body_indices("env.contact_bodies", config.contact_bodies, character.body_names)] = False
         parts.append(Fall(forbidden))
     if config.pose_termination:
-        parts.append(
-            PoseLost(config.pose_termination_dist, track_root=track_root, global_obs=config.global_obs)
-        )
+        parts.append(PoseLost(config.pose_termination_dist, track_root=track_root, global_obs=config.global_obs))
     return parts
 
 
@@ -147,9 +145,11 @@ def _check_engine_matches(model: ObjectModel, character: CharacterModel) -> None
         if a != b:
             raise EnvError(f"env.char_file: body {i} is {a!r} in the character but {b!r} in the engine's model")
     widths = [int(d) for d in character.dof_dim]
-    for i, (a, b) in enumerate(zip(widths, model.dof_dims, strict=True)):
-        if a != int(b):
-            raise EnvError(f"env.char_file: body {ours[i]!r} has {a} DoFs in the character but {b} in the engine's model")
+    for i, (width, found) in enumerate(zip(widths, model.dof_dims, strict=True)):
+        if width != int(found):
+            raise EnvError(
+                f"env.char_file: body {ours[i]!r} has {width} DoFs in the character but {found} in the engine's model"
+            )
 
 
 def _start_pose(init_pose: Sequence[float]) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mimickit_hydra.config.schema import DeepMimicEnvConfig
-from mimickit_hydra.engines.interface import Engine, ObjectModel, ObjectState, ResetState
+from mimickit_hydra.engines.interface import Engine, ObjectModel, ObjectState
 from mimickit_hydra.envs.registry import make_env
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.clip import LoopMode, MotionClip

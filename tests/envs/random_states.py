@@ -46,4 +46,3 @@ def moved(state: CharacterState, angle: float, shift: tuple[float, float]) -> Ch
         key_offset=quat_rotate(turn, state.key_offset),
         tan_norm=tan_norm(root_rot, state.joint_rot),
     )
-

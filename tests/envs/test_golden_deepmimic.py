@@ -58,7 +58,8 @@ def _stored_reference(golden, case, env, step):
     body_pos = get("body_pos")
     return CharacterState(
         root_pos, root_rot, get("root_vel"), get("root_ang_vel"), joint_rot, get("dof_vel"), body_pos, body_rot,
-        body_pos[:, env._key_bodies] - root_pos[:, None], quat_to_tan_norm(torch.cat([root_rot[:, None], joint_rot], 1)),
+        body_pos[:, env._key_bodies] - root_pos[:, None],
+        quat_to_tan_norm(torch.cat([root_rot[:, None], joint_rot], 1)),
     )  # fmt: skip
 
 
