@@ -66,7 +66,7 @@ class HeadOptimizer:
             return torch.optim.AdamW([self._flat], lr=rate, weight_decay=decay, fused=fused)
         near = suggestion(config.type, OPTIMIZER_TYPES)
         raise AgentError(
-            f"{self.name}_optimizer.type: {config.type!r} is not one of {', '.join(OPTIMIZER_TYPES)}{near}"
+            f"agent.{self.name}_optimizer.type: {config.type!r} is not one of {', '.join(OPTIMIZER_TYPES)}{near}"
         )
 
     def step(self, loss: Tensor) -> None:

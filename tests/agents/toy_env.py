@@ -13,12 +13,13 @@ from mimickit_hydra.envs.env import Env
 
 
 class ToyEnv(Env):
-    """obs = (position, target, 1, time); reward exp(-2|position - target|²); leaving the square fails, time runs out."""
+    """obs = (position, target, 1, time); reward exp(-2|position - target|²); leaving the square fails."""
 
     def __init__(self, num_envs: int = 8, episode_steps: int = 20) -> None:
         self.num_envs = num_envs
         self.obs_size = 6
         self.episode_steps = episode_steps
+        self.limit = 2.0
         self.control_dt = 1.0 / 30.0
         self.device = torch.device("cpu")
         self.action_low = torch.tensor([-0.5, -0.4])
@@ -49,7 +50,7 @@ class ToyEnv(Env):
         self.steps_total += 1.0
         self.reward.copy_(torch.exp(-2.0 * (self.position - self.target).square().sum(-1)))
         self.done.copy_(torch.where(self.time >= self.episode_steps, DONE_TIME, DONE_NULL))
-        self.done.masked_fill_((self.position.abs() > 2.0).any(-1), DONE_FAIL)
+        self.done.masked_fill_((self.position.abs() > self.limit).any(-1), DONE_FAIL)
         self._observe()
         return self.obs, self.reward, self.done, self.info
 

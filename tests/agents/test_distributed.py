@@ -1,0 +1,134 @@
+"""Two processes: gradients are averages, parameters and statistics stay bit for bit equal, a desync is noticed."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from toy_env import ToyEnv, toy_config
+
+from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.agents.optimizer import DESYNC_CHECK_STEPS
+from mimickit_hydra.agents.ppo_agent import PPOAgent
+
+WORLD = 2
+JOIN_SECONDS = 60
+
+
+def run_rank(rank: int, folder: str) -> None:
+    """What each process does; results and errors go to files, so that nothing can block."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD, timeout=timedelta(seconds=30)
+    )
+    try:
+        torch.save(exercise(rank), Path(folder) / f"rank{rank}.pt")
+    except Exception:
+        (Path(folder) / f"error{rank}.txt").write_text(traceback.format_exc())
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def exercise(rank: int) -> dict[str, object]:
+    torch.manual_seed(10 + rank)
+    comm = Comm()
+    result: dict[str, object] = {"rank": comm.rank, "world": comm.world_size}
+    agent = PPOAgent(toy_config(exp_prob_beg=0.8), ToyEnv(4), "cpu", comm)
+    result["initial"] = agent.model_state_dict()
+    result["rows"] = [agent.train_iteration() for _ in range(3)]
+    result["test"] = agent.test(10)
+    result["model"] = agent.model_state_dict()
+    result["exact"] = agent.obs_norm.exact_state()
+    result["obs"] = agent.buffer["obs"].clone()
+
+    optimizer = agent.optimizers["critic"]
+    loss = agent.model.critic(torch.full((1, 6), 1.0 + rank)).sum()
+    own = torch.autograd.grad(loss, list(agent.model.critic_parameters()), retain_graph=True)
+    result["own_grad"] = torch.cat([grad.flatten() for grad in own])
+    optimizer.step(loss)
+    result["averaged_grad"] = optimizer.flat_grad.clone()
+
+    loaded = agent.model_state_dict()
+    if rank == 1:
+        loaded = {name: tensor + 1 for name, tensor in loaded.items()}
+    agent.load_model_state_dict(loaded)
+    result["after_load"] = agent.model_state_dict()
+
+    if rank == 1:
+        optimizer.flat_parameters[3] += 1e-7
+    optimizer.steps = DESYNC_CHECK_STEPS
+    try:
+        optimizer.step(agent.model.critic(torch.ones(1, 6)).sum())
+    except AgentError as error:
+        result["desync"] = str(error)
+    return result
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    context = mp.get_context("spawn")
+    processes = [context.Process(target=run_rank, args=(rank, str(folder)), daemon=True) for rank in range(WORLD)]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(JOIN_SECONDS)
+        errors = "".join(path.read_text() for path in folder.glob("error*.txt"))
+        assert [process.exitcode for process in processes] == [0, 0], errors
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+def test_ranks_know_each_other(ranks):
+    assert [result["rank"] for result in ranks] == [0, 1]
+    assert [result["world"] for result in ranks] == [2, 2]
+
+
+@pytest.mark.parametrize("moment", ["initial", "model", "exact", "after_load"])
+def test_everything_shared_is_equal_bit_for_bit(ranks, moment):
+    first, second = ranks[0][moment], ranks[1][moment]
+    assert list(first) == list(second)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_ranks_saw_different_data_and_learned(ranks):
+    assert not torch.equal(ranks[0]["obs"], ranks[1]["obs"])
+    moved = ranks[0]["model"]["_model._critic_out.weight"] - ranks[0]["initial"]["_model._critic_out.weight"]
+    assert moved.abs().max() > 1e-4
+    assert int(ranks[0]["model"]["_obs_norm._count"]) == 3 * 16 * 4 * WORLD
+
+
+def test_rows_are_common(ranks):
+    assert ranks[0]["rows"] == ranks[1]["rows"]
+    assert ranks[0]["test"] == ranks[1]["test"]
+    assert ranks[0]["rows"][-1]["Samples"] == 3 * 16 * 4 * WORLD
+    assert ranks[0]["test"]["Test_Episodes"] >= 2 * 4 * WORLD
+
+
+def test_gradients_are_averages(ranks):
+    expected = (ranks[0]["own_grad"] + ranks[1]["own_grad"]) / 2
+    assert not torch.equal(ranks[0]["own_grad"], ranks[1]["own_grad"])
+    for result in ranks:
+        torch.testing.assert_close(result["averaged_grad"], expected)
+
+
+def test_a_load_takes_rank_0(ranks):
+    assert torch.equal(ranks[1]["after_load"]["_obs_norm._mean"], ranks[0]["model"]["_obs_norm._mean"])
+
+
+def test_a_desync_is_noticed_by_all(ranks):
+    for result in ranks:
+        assert "critic's parameters differ between processes at its update 1000" in result["desync"]
