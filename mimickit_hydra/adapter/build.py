@@ -1,0 +1,75 @@
+"""Build the parts of one process - character, motions, engine, env, agent - from the composed configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mimickit_hydra.agents.agent import Agent
+from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.registry import make_agent
+from mimickit_hydra.config.paths import resolve_data_file
+from mimickit_hydra.config.schema import RunConfig
+from mimickit_hydra.engines.interface import Engine
+from mimickit_hydra.engines.registry import make_engine
+from mimickit_hydra.envs.env import Env
+from mimickit_hydra.envs.registry import build_scene, make_env
+from mimickit_hydra.motion.character import CharacterModel
+from mimickit_hydra.motion.library import MotionLibrary
+from mimickit_hydra.runtime.timers import Timers
+
+
+@dataclass
+class Parts:
+    """Everything one process trains or tests with."""
+
+    character: CharacterModel
+    library: MotionLibrary
+    engine: Engine
+    env: Env
+    agent: Agent
+    timers: Timers
+    char_file: str
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | None = None) -> Parts:
+    """Build this process's parts in the order of the data: character, motions, engine, env, agent."""
+    timers = Timers()
+    char_file = str(resolve_data_file(run.env.char_file, run.data_root))
+    character = CharacterModel.from_file(char_file, device=device)
+    library = MotionLibrary.from_file(
+        str(resolve_data_file(run.env.motion_file, run.data_root)),
+        character,
+        device,
+        resolve=lambda path: resolve_data_file(path, run.data_root),
+    )
+    scene = build_scene(run.env, char_file)
+    engine = make_engine(
+        _share_cores(run.engine, comm.world_size), scene, num_envs if num_envs is not None else run.num_envs, str(device)
+    )
+    env = make_env(run.env, engine, character, library, timers)
+    update_threads = max(1, available_cores() // comm.world_size)
+    agent = make_agent(run.agent, env, device, comm, timers, update_threads)
+    return Parts(character, library, engine, env, agent, timers, char_file)
+
+
+def _share_cores(engine: Any, world_size: int) -> Any:
+    """Divide the cores among the processes of a CPU run, where the configuration leaves the number of threads open."""
+    if getattr(engine, "num_threads", None) != 0:
+        return engine
+    return dataclasses.replace(engine, num_threads=max(1, available_cores() // world_size))
+
+
+def available_cores() -> int:
+    """Cores this process may use, which in a container or under Slurm is fewer than the machine has."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1

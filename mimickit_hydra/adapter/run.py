@@ -1,0 +1,205 @@
+"""One run, from the composed configuration to the run directory: train, or test."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mimickit_hydra.adapter.build import Parts, build
+from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.schema import RunConfig
+from mimickit_hydra.runtime.checkpoint import LoadedCheckpoint, load_checkpoint
+from mimickit_hydra.runtime.processes import check_devices, launch
+from mimickit_hydra.runtime.rng import seed_everything
+from mimickit_hydra.runtime.run_dir import prepare_run_dir, write_run_files
+
+SEED_STRIDE = 41  # rank k draws from rand_seed + 41 k
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a run needs to know."""
+
+    run: RunConfig
+    run_dir: Path
+    config_yaml: str
+    resume: bool
+
+
+def run(run: RunConfig, *, resolved_yaml: str, overrides: list[str], out_dir: str) -> float | None:
+    """Train or test and return the final test return, the number a sweep optimises.
+
+    UserError, in one line, for whatever the user can put right; nothing already saved is lost by it.
+    """
+    check_devices(run.devices)
+    if run.rand_seed is None:
+        run = dataclasses.replace(run, rand_seed=time.time_ns() % 2**31)
+    run_dir = prepare_run_dir(run.resume or out_dir, resume=run.resume is not None)
+    write_run_files(run_dir, resolved_yaml, overrides)
+    job = Job(run, run_dir, resolved_yaml, run.resume is not None)
+    if run.mode == "test":
+        return launch(_test_worker, run.devices[:1], job)
+    return launch(_train_worker, run.devices, job)
+
+
+def _build(comm: Comm, device: torch.device, job: Job, num_envs: int | None = None) -> Parts:
+    if device.type == "cpu":
+        # Threads that wait for each other would take the cores from the physics; the agent asks for more where it pays.
+        torch.set_num_threads(1)
+    seed_everything((job.run.rand_seed or 0) + SEED_STRIDE * comm.rank)
+    return build(job.run, comm, device, num_envs=num_envs)
+
+
+# ---------------------------------------------------------------------------------------------------------------- train
+
+
+def _train_worker(comm: Comm, device: torch.device, job: Job) -> float | None:
+    from mimickit_hydra.runtime.signals import StopSignal
+    from mimickit_hydra.runtime.train import Trainer, TrainSettings
+
+    run = job.run
+    with StopSignal() as stop, contextlib.ExitStack() as cleanup:
+        parts = _build(comm, device, job)
+        cleanup.callback(parts.close)
+        settings = TrainSettings(
+            run_dir=job.run_dir,
+            max_samples=run.max_samples,
+            max_minutes=run.max_minutes,
+            iters_per_output=run.agent.iters_per_output,
+            test_episodes=run.agent.test_episodes,
+            save_int_models=run.save_int_models,
+            config_yaml=job.config_yaml,
+        )
+        trainer = Trainer(parts.agent, parts.env, comm, parts.timers, settings, stop)
+        if job.resume:
+            checkpoint = load_checkpoint(job.run_dir, rank=comm.rank, world_size=comm.world_size)
+            _say_warnings(comm, checkpoint)
+            trainer.restore(checkpoint.payload, checkpoint.path)
+            _say(comm, f"resumed from {checkpoint.path} at {parts.agent.samples:,} samples")
+        elif run.model_file is not None:
+            _say(comm, f"starting from the weights of {load_model(parts, run.model_file)}")
+        with _reporting(comm, job, parts) as (logger, progress):
+            reason = trainer.run(logger, progress)
+        return _finish(comm, job, parts, trainer, reason, stop.requested)
+
+
+@contextlib.contextmanager
+def _reporting(comm: Comm, job: Job, parts: Parts) -> Iterator[tuple[Any, Any]]:
+    """Loggers and the progress display of the root; (None, None) elsewhere."""
+    if not comm.is_root:
+        yield None, None
+        return
+    from mimickit_hydra.runtime.loggers import make_loggers
+    from mimickit_hydra.runtime.progress import Progress
+
+    run = job.run
+    logger = make_loggers(
+        job.run_dir,
+        txt=run.logger.txt,
+        tb=run.logger.tb,
+        wandb=run.logger.wandb,
+        wandb_project=run.logger.wandb_project,
+        run_config=dataclasses.asdict(run),
+        resume_samples=parts.agent.samples if job.resume else None,
+    )
+    title = f"{run.method.name} · {run.character.name} · {run.motion.name} · {run.engine.engine_name}"
+    progress = Progress(title, max_samples=run.max_samples)
+    try:
+        with progress:
+            yield logger, progress
+    finally:
+        logger.close()
+
+
+def _finish(comm: Comm, job: Job, parts: Parts, trainer: Any, reason: str, signalled: bool) -> float | None:
+    """After the loop: curves, the final test with its video, and a line for each result."""
+    if not comm.is_root:
+        return None
+    from mimickit_hydra.runtime.curves import plot_curves
+    from mimickit_hydra.runtime.evaluate import evaluate
+
+    with contextlib.suppress(UserError):  # nothing was logged yet
+        plot_curves(job.run_dir)
+    if signalled:
+        _say(comm, f"stopped by {reason}: everything is saved, continue with resume={job.run_dir}")
+        _say_results(comm, job.run_dir, trainer.last_checkpoint)
+        raise SystemExit(STOPPED_EXIT_CODE)
+    metrics = None
+    if job.run.test_episodes > 0:
+        metrics = evaluate(parts, job.run_dir, episodes=job.run.test_episodes, video=job.run.video)
+    _say_results(comm, job.run_dir, trainer.last_checkpoint, metrics)
+    if metrics is not None:
+        return float(metrics["return"])
+    return trainer.state.test_row.get("Test_Return")
+
+
+STOPPED_EXIT_CODE = 75  # EX_TEMPFAIL: not finished, run again to continue
+
+
+# ----------------------------------------------------------------------------------------------------------------- test
+
+
+def _test_worker(comm: Comm, device: torch.device, job: Job) -> float:
+    from mimickit_hydra.runtime.evaluate import evaluate
+
+    run = job.run
+    episodes = max(1, run.test_episodes)
+    parts = _build(comm, device, job, num_envs=min(run.num_envs, episodes))
+    try:
+        if run.model_file is None:
+            _say(comm, "model_file is not set: testing an untrained policy")
+        else:
+            _say(comm, f"testing {load_model(parts, run.model_file)}")
+        metrics = evaluate(parts, job.run_dir, episodes=episodes, video=run.video)
+        _say_results(comm, job.run_dir, None, metrics)
+        return float(metrics["return"])
+    finally:
+        parts.close()
+
+
+def load_model(parts: Parts, model_file: str) -> Path:
+    """Put the weights of a run directory (its best), one of our checkpoints or a MimicKit ``model.pt`` into the agent."""
+    path = Path(model_file).expanduser()
+    best = path / "checkpoints" / "best.pt"
+    checkpoint = load_checkpoint(best if path.is_dir() and best.exists() else path)
+    for line in checkpoint.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    payload = checkpoint.payload
+    parts.agent.load_model_state_dict(payload["agent"]["model"] if "agent" in payload else payload)
+    return checkpoint.path
+
+
+# --------------------------------------------------------------------------------------------------------------- output
+
+
+def _say(comm: Comm, line: str) -> None:
+    if comm.is_root:
+        print(line, flush=True)
+
+
+def _say_warnings(comm: Comm, checkpoint: LoadedCheckpoint) -> None:
+    for line in checkpoint.warnings:
+        _say(comm, f"warning: {line}")
+
+
+def _say_results(comm: Comm, run_dir: Path, checkpoint: Path | None, metrics: Any = None) -> None:
+    if checkpoint is not None:
+        _say(comm, f"checkpoint  {checkpoint}")
+    if metrics is not None:
+        _say(
+            comm,
+            f"metrics     {run_dir / 'metrics.json'}  (return {metrics['return']:.1f}, "
+            f"episode length {metrics['episode_length']:.0f}, success {100 * metrics['success_rate']:.0f} %)",
+        )
+    for name, label in (("curves.png", "curves      "), ("video.mp4", "video       "), ("video.gif", "video       ")):
+        if (run_dir / name).exists():
+            _say(comm, f"{label}{run_dir / name}")

@@ -1,0 +1,205 @@
+"""The training loop of one process: iterate, test, log, save, and stop when asked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mimickit_hydra.agents.agent import Agent
+from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.envs.env import Env
+from mimickit_hydra.runtime.checkpoint import save_checkpoint
+from mimickit_hydra.runtime.loggers import LoggerGroup
+from mimickit_hydra.runtime.progress import Progress
+from mimickit_hydra.runtime.rng import rng_state, set_rng_state
+from mimickit_hydra.runtime.signals import StopSignal
+from mimickit_hydra.runtime.timers import Timers
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """When to stop, how often to look, what to keep."""
+
+    run_dir: Path
+    max_samples: float
+    max_minutes: float
+    iters_per_output: int
+    test_episodes: int
+    save_int_models: bool
+    config_yaml: str
+
+
+@dataclass
+class TrainState:
+    """What the loop itself has to remember across a resume."""
+
+    wall_time: float = 0.0  # s spent training in earlier processes of this run
+    best_return: float = -math.inf
+    test_row: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Runs :meth:`Agent.train_iteration` until a budget is spent or a signal comes. One instance per process."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        env: Env,
+        comm: Comm,
+        timers: Timers,
+        settings: TrainSettings,
+        stop: StopSignal,
+    ) -> None:
+        self.agent = agent
+        self.env = env
+        self.comm = comm
+        self.timers = timers
+        self.settings = settings
+        self.stop = stop
+        self.logger: LoggerGroup | None = None
+        self.progress: Progress | None = None
+        self.state = TrainState()
+        self.last_checkpoint: Path | None = None
+        self._seconds: dict[str, float] = {}  # per section since the last output
+
+    # ------------------------------------------------------------------------------------------------------------ loop
+
+    def run(self, logger: LoggerGroup | None = None, progress: Progress | None = None) -> str:
+        """Train and return why the loop ended: ``max_samples``, ``max_minutes`` or a signal's name."""
+        self.logger, self.progress = logger, progress
+        start = time.monotonic() - self.state.wall_time
+        end_reason: str | None = None
+        while end_reason is None:
+            row = self._iterate()
+            self.state.wall_time = time.monotonic() - start
+            end_reason = self._end_reason()
+            signalled = end_reason not in (None, "max_samples", "max_minutes")
+            # A signal leaves no time for a test; the iteration counter has not moved, so resuming tests on schedule.
+            output = not signalled and (self._is_output_iteration() or end_reason is not None)
+            if output:
+                self._test()
+            row.update(self.state.test_row)
+            self._report(row, output)
+            if output or signalled:
+                self._save(row.get("Test_Return") if output else None)
+        return end_reason
+
+    def _iterate(self) -> dict[str, float]:
+        began = time.monotonic()
+        before = self.agent.samples
+        row = {key: float(value) for key, value in self.agent.train_iteration().items()}
+        where = self.agent.check_finite(row)
+        if where is not None:
+            raise UserError(self._dump_non_finite(where))
+        elapsed = time.monotonic() - began
+        row["Wall_Time"] = self.state.wall_time / 3600.0
+        row["Samples_Per_Second"] = (self.agent.samples - before) / max(elapsed, 1e-9)
+        return row
+
+    def _is_output_iteration(self) -> bool:
+        return (self.agent.iteration - 1) % self.settings.iters_per_output == 0
+
+    def _end_reason(self) -> str | None:
+        """Why to stop now, or None. All processes agree: the root's clock and any process's signal count."""
+        flags = torch.tensor(
+            [float(self.stop.requested), float(self.state.wall_time >= 60.0 * self.settings.max_minutes)],
+            device=self.agent.device if self.comm.world_size > 1 else "cpu",
+        )
+        if self.comm.world_size > 1:
+            self.comm.all_reduce_sum_(flags)
+        signalled, late = (bool(flag) for flag in flags.tolist())
+        if signalled:
+            return self.stop.name or "signal"
+        if self.agent.samples >= self.settings.max_samples:
+            return "max_samples"
+        return "max_minutes" if late else None
+
+    def _test(self) -> None:
+        with self.timers.section("test"):
+            result = self.agent.test(self.settings.test_episodes)
+        self.state.test_row = {key: float(value) for key, value in result.items()}
+
+    # --------------------------------------------------------------------------------------------------- logs and files
+
+    def _report(self, row: Mapping[str, float], output: bool) -> None:
+        if not self.comm.is_root:
+            return
+        for name, seconds in self.timers.snapshot_and_reset().items():
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        if self.progress is not None:
+            self.progress.update(row, self._seconds, row["Samples_Per_Second"], self._eta(), output=output)
+        if output:
+            self._seconds.clear()
+        if output and self.logger is not None:
+            self.logger.write(dict(row), step=self.agent.samples)
+
+    def _eta(self) -> float:
+        """Seconds left until the nearer of the two budgets; infinite when there is none."""
+        done, spent = self.agent.samples, max(self.state.wall_time, 1e-9)
+        by_samples = (self.settings.max_samples - done) * spent / max(done, 1)
+        by_clock = 60.0 * self.settings.max_minutes - spent
+        return max(0.0, min(by_samples, by_clock))
+
+    def _save(self, metric: float | None) -> None:
+        if metric is not None:
+            self.state.best_return = max(self.state.best_return, metric)
+        payload = self.payload()
+        path = save_checkpoint(
+            self.settings.run_dir,
+            payload,
+            iteration=self.agent.iteration,
+            metric=metric,
+            rank=self.comm.rank,
+            keep_int=self.settings.save_int_models,
+        )
+        self.comm.barrier()  # nobody goes on before all files of this iteration are complete
+        self.last_checkpoint = path
+
+    def payload(self) -> dict[str, Any]:
+        """Everything needed to continue as if nothing had happened (tensors, numbers, strings only)."""
+        return {
+            "format": 1,
+            "agent": self.agent.state_dict(),
+            "env": self.env.state_dict(),
+            "rng": rng_state(),
+            "trainer": {
+                "wall_time": self.state.wall_time,
+                "best_return": self.state.best_return,
+                "test_row": dict(self.state.test_row),
+            },
+            "world_size": self.comm.world_size,
+            "rank": self.comm.rank,
+            "config": self.settings.config_yaml,
+        }
+
+    def restore(self, payload: Mapping[str, Any], path: Path) -> None:
+        """Continue from :meth:`payload`; the following iterations equal those of the uninterrupted run on the CPU."""
+        if payload["world_size"] != self.comm.world_size:
+            raise UserError(
+                f"the checkpoint was written by {payload['world_size']} processes and cannot be resumed by "
+                f"{self.comm.world_size}; use the same devices, or start anew with model_file="
+            )
+        self.agent.load_state_dict(payload["agent"])
+        self.env.load_state_dict(payload["env"])
+        self.state = TrainState(**payload["trainer"])
+        set_rng_state(payload["rng"])
+        self.last_checkpoint = path
+
+    def _dump_non_finite(self, where: str) -> str:
+        """Keep what is needed to look into the failure, and say where it happened."""
+        folder = self.settings.run_dir / "non_finite"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"iteration_{self.agent.iteration:010d}_rank{self.comm.rank}.pt"
+        torch.save(self.payload(), path)
+        last = f"; the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else ""
+        return (
+            f"training stopped at iteration {self.agent.iteration}: {where} is not finite. "
+            f"State dumped to {path}{last}. Lower agent.actor_optimizer.learning_rate or agent.critic_optimizer.learning_rate"
+        )
