@@ -141,6 +141,7 @@ class Engine(abc.ABC):
     sim_dt: float  # s, one substep
     models: List[ObjectModel]
     states: List[ObjectState]
+    diverged: torch.Tensor  # [N] bool: the simulator lost this environment; its states read NaN until it is reset
 
     @abc.abstractmethod
     def set_command(self, command: torch.Tensor, obj: int = 0) -> None:
