@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mimickit_hydra.agents import metrics, state
 from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, batch_size
 from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.evaluation import TestCallback, no_test, run_test
 from mimickit_hydra.agents.metrics import MetricMeans
 from mimickit_hydra.agents.normalizers import ActionNormalizer, ObsNormalizer
 from mimickit_hydra.agents.optimizer import HeadOptimizer
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from mimickit_hydra.runtime.timers import Timers
 
 OBS_CLIP = 10.0
-_ACCELERATOR_TEST_STRIDE = 8  # steps between two looks at whether a test is over, where a look stalls the device
 
 LossFunction = Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
-TestCallback = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]  # (step, obs, action, reward, done)
 
 
 class Agent(abc.ABC):
@@ -258,48 +257,17 @@ class Agent(abc.ABC):
         """A random environment action [N, A] outside of training."""
 
     def test(self, episodes: int, callback: TestCallback | None = None) -> dict[str, float]:
-        """Run the deterministic policy until every environment has ended its share of ``episodes``.
+        """Return of the deterministic policy, see :func:`evaluation.run_test`.
 
-        Every environment ends at least ceil(ceil(episodes / processes) / N), so that short episodes are not favoured;
-        further ones of fast environments count too. ``callback(step, obs, action, reward, done)`` sees each step before
-        the resets. Environments, trackers and torch's random state are left as they were found. Returns
-        ``Test_Return``, ``Test_Episode_Length``, ``Test_Episodes`` over all processes, and the env's diagnostics.
+        Environments, trackers and torch's random state are left as they were found, so that a run with tests and one
+        without are the same run.
         """
         if episodes <= 0:
-            return {"Test_Return": 0.0, "Test_Episode_Length": 0.0, "Test_Episodes": 0}
+            return no_test()
         self._start()
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with self._section("test"), torch.random.fork_rng(devices=cuda), torch.no_grad():
-            self._use_threads(1)
-            before = state.clone(self.env.state_dict())
-            obs_before = self.env.obs.clone()
-            self.env.set_mode(True)
-            try:
-                tracker = self._test_rollout(episodes, callback)
-                scalars = {name: value.double().mean() for name, value in self.env.diagnostics().items()}
-            finally:
-                self.env.set_mode(False)
-                self.env.load_state_dict(before)
-                self.env.obs.copy_(obs_before)
-            means, sums = metrics.read(scalars, tracker.sums, self.comm)
-        mean_return, mean_length, count = mean_episode(sums)
-        return {"Test_Return": mean_return, "Test_Episode_Length": mean_length, "Test_Episodes": count, **means}
-
-    def _test_rollout(self, episodes: int, callback: TestCallback | None) -> ReturnTracker:
-        target = math.ceil(math.ceil(episodes / self.comm.world_size) / self.env.num_envs)
-        stride = 1 if self.device.type == "cpu" else _ACCELERATOR_TEST_STRIDE
-        tracker = ReturnTracker(self.env.num_envs, self.device)
-        self.env.reset()
-        step = 0
-        while step % stride or int(tracker.episodes.min()) < target:
-            action = self.act(self.env.obs)
-            obs, reward, done, _ = self.env.step(action)
-            tracker.add(reward, done)
-            if callback is not None:
-                callback(step, obs, action, reward, done)
-            self.env.reset(done != DONE_NULL)
-            step += 1
-        return tracker
+        self._use_threads(1)
+        with self._section("test"):
+            return run_test(self.env, self.act, self.comm, self.device, episodes, callback)
 
     # ------------------------------------------------------------------------------------------------------ checkpoints
 

@@ -115,6 +115,9 @@ def test_values_of_next_obs_come_from_before_the_reset():
     keep = (done == DONE_NULL) | (done == DONE_TIME)
     torch.testing.assert_close(next_value[keep], expected[keep])
     torch.testing.assert_close(value, agent.model.critic(agent.buffer["norm_obs"][:-1]).detach())
+    agent.device = torch.device("cuda")  # takes the path without data-dependent shapes, still on the CPU's tensors
+    with torch.no_grad():
+        torch.testing.assert_close(agent._evaluate_values()[1][keep], expected[keep])
     assert (agent.buffer["final_obs"][done == DONE_TIME][:, 5] == episode_steps).all()
 
 
@@ -140,6 +143,21 @@ def test_testing_disturbs_nothing():
     assert equal_models(with_tests.model_state_dict(), without.model_state_dict())
     assert with_tests.env.modes.count(True) == 4
     assert with_tests.env.modes[-1] is False
+
+
+def test_a_test_that_fails_disturbs_nothing_either():
+    agent = make()
+    agent.train_iteration()
+    before, generator = agent.env.state_dict(), torch.get_rng_state()
+
+    def fail(*_):
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        agent.test(1, callback=fail)
+    assert equal_models(before, agent.env.state_dict())
+    assert torch.equal(generator, torch.get_rng_state())
+    assert agent.env.modes[-1] is False
 
 
 def test_every_environment_ends_its_share_and_callback_sees_every_step():
