@@ -208,13 +208,14 @@ class ImitationEnv(Env):
     def _view(self, rows: Rows) -> View:
         """The engine's state of these rows. Joint rotations are made here once, for all parts."""
         state, take = self.engine.states[CHARACTER], rows.take
-        root_pos, root_rot, body_pos = take(state.root_pos), take(state.root_rot), take(state.body_pos)
+        root_pos, body_pos = take(state.root_pos), take(state.body_pos)
         joint_rot = self.character.dof_to_rot(take(state.dof_pos))
+        rotations = torch.cat([take(state.root_rot).unsqueeze(-2), joint_rot], dim=-2)
         sim = CharacterState(
-            root_pos=root_pos, root_rot=root_rot, root_vel=take(state.root_vel), root_ang_vel=take(state.root_ang_vel),
-            joint_rot=joint_rot, dof_vel=take(state.dof_vel), body_pos=body_pos, body_rot=take(state.body_rot),
+            root_pos=root_pos, rotations=rotations, root_vel=take(state.root_vel),
+            root_ang_vel=take(state.root_ang_vel), dof_vel=take(state.dof_vel), body_pos=body_pos, body_rot=take(state.body_rot),
             key_offset=body_pos.index_select(-2, self._key_bodies) - root_pos.unsqueeze(-2),
-            tan_norm=quat_to_tan_norm(torch.cat([root_rot.unsqueeze(-2), joint_rot], dim=-2)),
+            tan_norm=quat_to_tan_norm(rotations),
         )  # fmt: skip
         return View(
             time=take(self.time), motion_ids=take(self.motion_ids), motion_time=take(self.motion_time),

@@ -73,21 +73,31 @@ def target_obs(
     show the motion to come, not how far the character is from it. With ``root_height`` the third component of the
     position is the target's height above ground.
     """
+    if global_obs:
+        positions = [target.root_pos - root_pos for target in targets]
+        rotations = [target.tan_norm.flatten(-2) for target in targets]
+        offsets = [target.key_offset.flatten(-2) for target in targets]
+    else:
+        positions, rotations, offsets = _heading_targets(targets)
     blocks = []
-    for target in targets:
-        if global_obs:
-            blocks.append((target.root_pos - root_pos)[..., :2])
-            rotations, offsets = target.tan_norm.flatten(-2), target.key_offset
-        else:
-            heading_inv = targets[0].heading_inv
-            position = (target.root_pos - targets[0].root_pos).unsqueeze(-2)
-            vectors = torch.cat([position, target.key_offset], dim=-2)
-            vectors = quat_rotate(heading_inv.unsqueeze(-2), vectors)
-            blocks.append(vectors[..., 0, :2])
-            root = quat_to_tan_norm(quat_mul(heading_inv, target.root_rot))
-            rotations = torch.cat([root, target.tan_norm[..., 1:, :].flatten(-2)], dim=-1)
-            offsets = vectors[..., 1:, :]
+    for i, target in enumerate(targets):
+        blocks.append(positions[i][..., :2])
         if root_height:
             blocks.append(target.root_pos[..., 2:3])
-        blocks += [rotations, offsets.flatten(-2)]
+        blocks += [rotations[i], offsets[i]]
     return blocks
+
+
+def _heading_targets(targets: Sequence[CharacterState]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Positions, rotations and key offsets of all targets in the heading frame of the first, turned together."""
+    origin, heading_inv = targets[0].root_pos, targets[0].heading_inv.unsqueeze(-2)
+    vectors = torch.stack([torch.cat([(t.root_pos - origin).unsqueeze(-2), t.key_offset], dim=-2) for t in targets], -3)
+    vectors = quat_rotate(heading_inv.unsqueeze(-2), vectors)
+    roots = torch.stack([target.root_rot for target in targets], dim=-2)
+    roots = quat_to_tan_norm(quat_mul(heading_inv.expand_as(roots), roots))
+    rotations = [
+        torch.cat([roots[..., i, :], target.tan_norm[..., 1:, :].flatten(-2)], dim=-1)
+        for i, target in enumerate(targets)
+    ]
+    moved = vectors.unbind(-3)
+    return [v[..., 0, :] for v in moved], rotations, [v[..., 1:, :].flatten(-2) for v in moved]

@@ -41,9 +41,8 @@ class ReferenceMotion:
         body_pos, body_rot = self._character.forward_kinematics(frame.root_pos, frame.root_rot, frame.joint_rot)
         rotations = torch.cat([frame.root_rot.unsqueeze(-2), frame.joint_rot], dim=-2)
         return CharacterState(
-            root_pos=frame.root_pos, root_rot=frame.root_rot, root_vel=frame.root_vel,
-            root_ang_vel=frame.root_ang_vel, joint_rot=frame.joint_rot, dof_vel=frame.dof_vel,
-            body_pos=body_pos, body_rot=body_rot,
+            root_pos=frame.root_pos, rotations=rotations, root_vel=frame.root_vel, root_ang_vel=frame.root_ang_vel,
+            dof_vel=frame.dof_vel, body_pos=body_pos, body_rot=body_rot,
             key_offset=body_pos.index_select(-2, self._key_bodies) - frame.root_pos.unsqueeze(-2),
             tan_norm=quat_to_tan_norm(rotations),
         )  # fmt: skip

@@ -16,15 +16,24 @@ class CharacterState:
     """State of ``n`` characters, simulated or reference: world frame, m, rad, s, quaternions xyzw."""
 
     root_pos: Tensor  # [n, 3]
-    root_rot: Tensor  # [n, 4]
+    rotations: Tensor  # [n, 1 + J, 4] of the root in the world, then of every joint
     root_vel: Tensor  # [n, 3]
     root_ang_vel: Tensor  # [n, 3]
-    joint_rot: Tensor  # [n, J, 4]
     dof_vel: Tensor  # [n, D]
     body_pos: Tensor  # [n, B, 3]
     body_rot: Tensor  # [n, B, 4]
     key_offset: Tensor  # [n, K, 3] key bodies relative to the root, world axes
-    tan_norm: Tensor  # [n, 1 + J, 6] tangent and normal of the root's rotation, then of every joint's
+    tan_norm: Tensor  # [n, 1 + J, 6] tangents and normals of the rotations
+
+    @property
+    def root_rot(self) -> Tensor:
+        """World rotation of the root ``[n, 4]``."""
+        return self.rotations[..., 0, :]
+
+    @property
+    def joint_rot(self) -> Tensor:
+        """Joint rotations ``[n, J, 4]``."""
+        return self.rotations[..., 1:, :]
 
     @cached_property
     def heading_inv(self) -> Tensor:

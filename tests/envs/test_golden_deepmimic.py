@@ -55,11 +55,11 @@ def _stored_reference(golden, case, env, step):
     get = lambda name: golden.case(case, f"out/ref_{name}")[step]  # noqa: E731
     root_pos, root_rot, joint_rot = get("root_pos"), get("root_rot"), get("joint_rot")
     _, body_rot = env.character.forward_kinematics(root_pos, root_rot, joint_rot)
-    body_pos = get("body_pos")
+    body_pos, rotations = get("body_pos"), torch.cat([root_rot[:, None], joint_rot], 1)
     return CharacterState(
-        root_pos, root_rot, get("root_vel"), get("root_ang_vel"), joint_rot, get("dof_vel"), body_pos, body_rot,
+        root_pos, rotations, get("root_vel"), get("root_ang_vel"), get("dof_vel"), body_pos, body_rot,
         body_pos[:, env._key_bodies] - root_pos[:, None],
-        quat_to_tan_norm(torch.cat([root_rot[:, None], joint_rot], 1)),
+        quat_to_tan_norm(rotations),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from env_test_tools import Golden
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mimickit_hydra.envs import tracking
 from mimickit_hydra.envs.done import DONE_NULL, DONE_SUCC, DONE_TIME
@@ -268,6 +269,31 @@ def test_observing_needs_no_gradient():
     obs, reward, *_ = env.step(action)
     assert not obs.requires_grad
     assert not reward.requires_grad
+
+
+class Kernels(TorchDispatchMode):
+    """Counts the operations that compute something; views are free on a GPU and nearly so on a CPU."""
+
+    VIEWS = ("view", "unsqueeze", "select", "slice", "expand", "split", "unbind", "alias", "detach", "squeeze")
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += not func.overloadpacket.__name__.startswith(self.VIEWS)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("case", "golden", "allowed"), [("shipped", GOLDEN, 220), ("local", VARIANTS, 400)])
+def test_a_step_and_a_reset_are_few_kernels(case, golden, allowed):
+    """MimicKit issues about 3,400 for a step and 6,000 for a reset of two; every one costs a launch."""
+    env, _ = _env(case, golden)
+    env.reset()
+    for call in (lambda: env.step(torch.zeros(N, 28)), lambda: env.reset(_mask(1, 2))):
+        with Kernels() as kernels:
+            call()
+        assert kernels.count <= allowed
 
 
 class Waypoint(Part):

@@ -49,10 +49,10 @@ def test_terms_are_between_zero_and_one(seed):
 def test_each_term_sees_its_own_error():
     ref = random_state(0)
     turn = axis_angle_to_quat(torch.tensor([1.0, 0.0, 0.0]), torch.tensor(0.3))
-    joints = ref.joint_rot.clone()
-    joints[:, 2] = quat_mul(turn.expand(3, 4), joints[:, 2])  # weight 3
+    rotations = ref.rotations.clone()
+    rotations[:, 3] = quat_mul(turn.expand(3, 4), rotations[:, 3])  # joint 2, weight 3
     cases = {
-        "pose": ({"joint_rot": joints}, 3 * 0.09),
+        "pose": ({"rotations": rotations}, 3 * 0.09),
         "vel": ({"dof_vel": ref.dof_vel + 2.0}, 4.0 * DOFS),
         "root_vel": ({"root_vel": ref.root_vel + 1.0, "root_ang_vel": ref.root_ang_vel + 2.0}, 3.0 + 0.1 * 12.0),
         "key_pos": ({"key_offset": ref.key_offset + torch.tensor([0.0, 0.5, 0.0])}, 0.25 * 2),

@@ -1,7 +1,7 @@
 import dataclasses
 
 import torch
-from random_states import random_state
+from random_states import joined, random_state
 
 from mimickit_hydra.envs import tracking
 from mimickit_hydra.motion.rotations import axis_angle_to_quat, quat_mul
@@ -20,7 +20,7 @@ def test_each_error_has_its_own_unit():
     step = torch.tensor([0.3, 0.0, 0.4])
     cases = {
         0: ({"root_pos": ref.root_pos + step, "body_pos": ref.body_pos + step}, 0.5),
-        1: ({"root_rot": quat_mul(turn, ref.root_rot)}, 0.2),
+        1: ({"rotations": joined(quat_mul(turn, ref.root_rot), ref.joint_rot)}, 0.2),
         2: ({"body_pos": ref.body_pos + step}, 0.5),
         3: ({"body_rot": body_rot}, 0.2 / 5),
         4: ({"dof_vel": ref.dof_vel - 2.0}, 2.0),
