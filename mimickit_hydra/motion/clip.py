@@ -22,6 +22,10 @@ __all__ = ["LoopMode", "MotionClip", "MotionFileError", "load_clip", "save_clip"
 
 ROOT_COLUMNS = 6  # root position and root exponential map
 _TEXT_FIELDS = ("name", "source", "licence")
+_BROKEN_ARCHIVE = (
+    OSError, ValueError, KeyError, EOFError, AttributeError, MemoryError, NotImplementedError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 class LoopMode(IntEnum):
@@ -131,16 +135,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
             return {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         raise MotionFileError(f"{path}: no such motion file") from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _BROKEN_ARCHIVE as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         if "pickle" in reason.lower() or "Object arrays" in reason:
             reason = "not an archive of plain arrays"

@@ -273,7 +273,7 @@ def check_fits(clip: MotionClip, character: CharacterModel) -> None:
             frame = int(missing[:, character.dof_index[body]].argmax())
             joint = character.joint_names[body]
             raise MotionFileError(
-                f"{clip.label}: hinge {joint!r} is NaN in frame {frame}; only joints of three DoFs may be NaN (identity)"
+                f"{clip.label}: hinge {joint!r} is NaN in frame {frame}; only joints with three DoFs may be NaN"
             )
 
 
