@@ -44,7 +44,7 @@ def command_name(prog: str) -> str:
 def train_help(prog: str) -> str:
     command = command_name(prog)
     lines = [
-        f"{bold('Train')} a policy that imitates a motion; without arguments a humanoid learns to walk, on this machine",
+        f"{bold('Train')} a policy that imitates a motion; without arguments a humanoid learns to walk here",
         "",
         f"  {command} [GROUP=OPTION ...] [KEY=VALUE ...] [FLAGS]",
     ]

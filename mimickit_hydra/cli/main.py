@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import re
 import sys
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args: argparse.Namespace | None = None
     try:
+        gc.disable()  # composing makes many small objects and no cycles worth looking for
         args = parser.parse_args(arguments)
         if args.command is None:
             parser.print_help()
@@ -40,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(line, file=sys.stderr)
         return 2
+    finally:
+        gc.enable()
 
 
 class _Parser(argparse.ArgumentParser):

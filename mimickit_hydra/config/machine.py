@@ -66,16 +66,26 @@ def gpu_count() -> int | None:
 
 
 def check_engine(name: str, *, installed: bool) -> None:
-    """The engine is one we know; with ``installed``, its packages are here; and this version can drive it."""
+    """The engine is one we know and, with ``installed``, its packages are here."""
     if name not in ENGINE_MODULES:
         raise UserError(f"engine.engine_name: found {name!r}, must be one of {', '.join(ENGINE_MODULES)}")
     modules, how = ENGINE_MODULES[name]
     missing = [module for module in modules if importlib.util.find_spec(module) is None] if installed else []
     if missing:
         raise UserError(f"engine={name}: not installed (no module {', '.join(missing)}): {how}; or use engine=mujoco")
-    if importlib.util.find_spec(f"mimickit_hydra.engines.{name}_engine") is None:
+
+
+def check_engine_exists(name: str) -> None:
+    """This version has a module for the engine."""
+    if not _has_adapter(name):
         ready = [other for other in ENGINE_MODULES if _has_adapter(other)]
         raise UserError(f"engine={name}: this version cannot drive it yet; engines that work: {', '.join(ready)}")
+
+
+def check_logger(run: RunConfig) -> None:
+    """What the loggers import and a plain installation lacks."""
+    if run.logger.wandb and importlib.util.find_spec("wandb") is None:
+        raise UserError("logger=wandb: not installed (no module wandb): pip install 'mimickit-hydra[wandb]'")
 
 
 def _has_adapter(name: str) -> bool:

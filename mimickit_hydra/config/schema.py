@@ -51,7 +51,7 @@ class IsaacGymEngineConfig(EngineConfig):
     ground_contact_height: float = 0.3
 
 
-# ----------------------------------------------------------------------------------------------------- character, motion
+# ---------------------------------------------------------------------------------------------------- character, motion
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.config.machine import check_devices, check_engine
+from mimickit_hydra.config.machine import check_devices, check_engine, check_engine_exists, check_logger
 from mimickit_hydra.config.one_line import nearest
 from mimickit_hydra.config.paths import resolve_data_file
 from mimickit_hydra.config.rules import AGENT_ENVS, RULES
@@ -30,8 +30,11 @@ def validate(run: RunConfig, *, machine: bool = True) -> None:
     _check_pairs(run)
     check_engine(run.engine.engine_name, installed=machine)
     check_devices(run, present=machine)
+    if machine:
+        check_logger(run)
     _check_files(run)
     _check_body(run)
+    check_engine_exists(run.engine.engine_name)
 
 
 def fail(key: str, found: Any, allowed: str, hint: str = "") -> UserError:

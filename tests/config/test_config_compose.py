@@ -1,0 +1,132 @@
+"""What the groups compose to, by value."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mimickit_hydra.config.catalog import groups
+from mimickit_hydra.config.compose import compose, flatten, resolved_yaml, to_run
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.rules import RULES
+from mimickit_hydra.config.schema import MujocoEngineConfig, PPOAgentConfig, RunConfig
+
+MIMICKIT = json.loads((Path(__file__).parent / "data" / "deepmimic_humanoid_ppo.json").read_text())
+SPINKICK = ["experiment=deepmimic_humanoid_spinkick"]
+OPTIONS = [f"{group.name}={name}" for group in groups().values() for name in group.option_names()]
+
+
+def subset(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Our values of their keys."""
+    return {
+        key: subset(ours[key], value) if isinstance(value, dict) else ours[key]  #
+        for key, value in theirs.items()
+    }
+
+
+@pytest.mark.parametrize(("engine", "sim_freq"), [("newton", 240), ("isaac_lab", 120), ("isaac_gym", 120)])
+def test_gpu_engines_keep_mimickits_values(engine: str, sim_freq: int) -> None:
+    run = dataclasses.asdict(to_run(compose([*SPINKICK, f"engine={engine}"])))
+    assert subset(run["env"], MIMICKIT["env"]) == MIMICKIT["env"]
+    assert subset(run["agent"], MIMICKIT["agent"]) == MIMICKIT["agent"]
+    expected = {**MIMICKIT["engine"], "engine_name": engine, "sim_freq": sim_freq}
+    if engine != "isaac_gym":
+        del expected["ground_contact_height"]
+    assert run["engine"] == expected
+    assert (run["num_envs"], run["devices"], run["max_minutes"]) == (4096, ["cuda:0"], math.inf)
+
+
+def test_keys_beyond_mimickits_files_have_its_code_defaults() -> None:
+    run = to_run(compose([*SPINKICK, "engine=newton"]))
+    extra = {key: value for key, value in flatten_run(run.env).items() if key not in MIMICKIT["env"]}
+    assert extra == {"zero_center_action": False, "visualize_ref_char": True}
+    agent = flatten_run(run.agent)
+    assert agent["critic_eval_batch_size"] == 0
+    assert (agent["exp_anneal_samples"], agent["exp_prob_beg"], agent["exp_prob_end"]) == (math.inf, 1.0, 1.0)
+    assert run.agent.actor_optimizer.weight_decay == run.agent.critic_optimizer.grad_clip == 0.0
+
+
+def flatten_run(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
+def test_the_default_run_is_the_walk_on_this_machine() -> None:
+    run = to_run(compose())
+    assert isinstance(run, RunConfig)
+    assert isinstance(run.engine, MujocoEngineConfig)
+    assert isinstance(run.agent, PPOAgentConfig)
+    assert run.motion.name == "humanoid_walk"
+    assert run.env.motion_file == "data/motions/humanoid/humanoid_walk.pkl"
+    assert run.devices == ["cpu"]
+    assert run.num_envs < 4096
+    assert math.isfinite(run.max_minutes)
+
+
+def test_the_cpu_preset_follows_the_engine_and_gives_way_to_the_command_line() -> None:
+    small = to_run(compose(["engine=mujoco"])).agent
+    large = to_run(compose(["engine=newton"])).agent
+    assert small.model.actor_net != large.model.actor_net
+    assert small.actor_epochs < large.actor_epochs
+    assert to_run(compose(["engine=mujoco", "compute=gpu"])).agent == large
+    assert to_run(compose(["engine=newton", "compute=cpu"])).agent == small
+    assert to_run(compose(["agent.actor_epochs=7"])).agent.actor_epochs == 7
+    assert to_run(compose(["compute.num_envs=12"])).num_envs == 12
+
+
+def test_every_value_of_the_cpu_preset_says_why() -> None:
+    for option in ("compute/cpu", "agent/compute/cpu_ppo"):
+        before = ""
+        path = groups()["engine"].options[0].path.parent.parent / f"{option}.yaml"
+        content = path.read_text().split("_self_")[-1]
+        for line in content.splitlines():
+            key, _, value = line.partition(": ")
+            if value and not key.lstrip().startswith("#"):
+                assert before.lstrip().startswith("#"), f"{path}: {key} has no comment above it"
+            before = line
+
+
+@pytest.mark.parametrize("override", OPTIONS)
+def test_every_option_composes_and_passes_the_rules(override: str) -> None:
+    run = to_run(compose([override]))
+    flat = flatten(compose([override]), resolve=True)
+    for key, rule in RULES.items():
+        if key in flat:
+            assert rule.accepts(flat[key]), f"{override}: {key}"
+    if override.startswith("motion="):
+        assert run.motion.name == override.partition("=")[2]
+        assert run.env.motion_file == run.motion.motion_file == f"data/motions/humanoid/{run.motion.name}.pkl"
+
+
+def test_every_rule_names_a_key_that_exists() -> None:
+    keys = set().union(*(flatten(compose([f"engine={name}"])) for name in groups()["engine"].option_names()))
+    assert set(RULES) <= keys
+
+
+def test_the_smoke_run_is_two_iterations() -> None:
+    run = to_run(compose(["debug=smoke"]))
+    assert run.max_samples == 2 * run.num_envs * run.agent.steps_per_iter
+
+
+def test_no_group_writes_outside_its_own_package() -> None:
+    for group in groups().values():
+        for option in group.options:
+            text = option.path.read_text()
+            assert ("@package _global_" in text) == (group.name in ("experiment", "debug")), option.path
+            assert "_target_" not in text
+
+
+def test_a_key_added_past_the_schema_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^agent\.actor_epoch: unknown key; nearest: actor_epochs"):
+        to_run(compose(["+agent.actor_epoch=3"]))
+
+
+def test_the_resolved_yaml_is_plain() -> None:
+    text = resolved_yaml(compose())
+    assert "${" not in text
+    assert "hydra" not in text
+    assert "!!" not in text

@@ -1,0 +1,147 @@
+"""Each mistake is one line that names what was found, what is allowed and what is nearest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mimickit_hydra.config.compose import compose, to_run
+from mimickit_hydra.config.one_line import one_line
+from mimickit_hydra.config.validate import validate
+
+COMPOSITION = [
+    ("agent.actor_epoch=3", "agent.actor_epoch: unknown key; nearest: agent.actor_epochs"),
+    ("learning_rate=1", "nearest: agent.actor_optimizer.learning_rate, agent.critic_optimizer.learning_rate"),
+    ("engin=newton", "engin: unknown key; nearest: engine"),
+    ("enigne=newton", "nearest: engine"),
+    ("motion/humanoid=walk", "motion/humanoid: unknown group"),
+    ("engine=newtn", "engine=newtn: no such option; nearest: newton; allowed: isaac_gym, isaac_lab, mujoco, newton"),
+    ("method=deepmimc", "method=deepmimc: no such option; nearest: deepmimic; allowed: deepmimic"),
+    ("motion=humanoid_wlak", "motion=humanoid_wlak: no such option; nearest: humanoid_walk; allowed: humanoid_back"),
+    ("debug=smok", "debug=smok: no such option; nearest: smoke; allowed: fast, smoke"),
+    ("agent=null", "agent=null: this group needs an option; allowed: ppo"),
+    ("agent.actor_epochs=abc", "agent.actor_epochs: found 'abc', must be a whole number"),
+    ("agent.actor_epochs=1.5", "agent.actor_epochs: found '1.5', must be a whole number"),
+    ("agent.discount=high", "agent.discount: found 'high', must be a number"),
+    ("video=maybe", "video: found 'maybe', must be true or false"),
+    ("env.episode_length=null", "env.episode_length: found null, must have a value"),
+    ("devices=cpu", "devices=cpu"),
+    ("engine.newkey=1", "engine.newkey: unknown key"),
+    ("humanoid_run", "humanoid_run: an override is written key=value or group=option; did you mean motion=humanoid_run?"),
+    ("num_envs=[", "num_envs=[: not a valid override"),
+    ("num_envs=1,2", "num_envs=1,2: a list is written num_envs=[1,2]; to run one after the other add --multirun"),
+    ("+num_envs=3", "num_envs: is there already"),
+    ("env.char_file=${nowhere.x}", "env.char_file: refers to nowhere.x, which does not exist"),
+    ("~agent.discount", "~agent.discount"),
+]
+
+
+def line_of(overrides: list[str]) -> str:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - any of Hydra's, OmegaConf's or ours
+        validate(to_run(compose(overrides)))
+    line = one_line(caught.value, overrides)
+    assert line is not None, f"taken for a bug: {caught.value!r}"
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(("override", "expected"), COMPOSITION)
+def test_mistakes_that_hydra_finds(override: str, expected: str) -> None:
+    line = line_of([override])
+    assert expected in line
+    assert "hydra" not in line.lower()
+
+
+VALUES = [
+    ("num_envs=0", "num_envs: found 0, must be 1 or more"),
+    ("num_envs=-4", "num_envs: found -4, must be 1 or more"),
+    ("mode=trian", "mode: found 'trian', must be one of train, test; nearest: train"),
+    ("max_samples=0", "max_samples: found 0.0, must be more than 0"),
+    ("max_minutes=-1", "max_minutes: found -1.0, must be more than 0"),
+    ("rand_seed=-1", "rand_seed: found -1, must be a whole number from 0"),
+    ("test_episodes=-1", "test_episodes: found -1"),
+    ("agent.steps_per_iter=0", "agent.steps_per_iter: found 0"),
+    ("agent.actor_epochs=0", "agent.actor_epochs: found 0"),
+    ("agent.critic_epochs=-2", "agent.critic_epochs: found -2"),
+    ("agent.actor_batch_size=0", "agent.actor_batch_size: found 0.0, must be more than 0"),
+    ("agent.critic_batch_size=33", "agent.critic_batch_size: found 33.0, must be at most agent.steps_per_iter=32"),
+    ("agent.actor_optimizer.learning_rate=0", "agent.actor_optimizer.learning_rate: found 0.0, must be more than 0"),
+    ("agent.critic_optimizer.learning_rate=nan", "agent.critic_optimizer.learning_rate: found nan"),
+    ("agent.actor_optimizer.type=adam", "found 'adam', must be one of SGD, Adam; nearest: Adam"),
+    ("agent.model.actor_net=fc_2layer_256units", "nearest: fc_2layers_256units"),
+    ("agent.model.actor_std_type=FIX", "must be one of FIXED, CONSTANT, VARIABLE"),
+    ("agent.discount=1", "agent.discount: found 1.0, must be at least 0 and less than 1"),
+    ("agent.iters_per_output=0", "agent.iters_per_output: found 0"),
+    ("env.episode_length=0", "env.episode_length: found 0.0, must be more than 0"),
+    ("env.tar_obs_steps=[0]", "env.tar_obs_steps: found [0]"),
+    ("engine.control_freq=0", "engine.control_freq: found 0, must be 1 or more"),
+    ("engine.sim_freq=100", "engine.sim_freq: found 100, must be a multiple of engine.control_freq=30"),
+    ("engine.control_mode=position", "engine.control_mode: found 'position', must be one of none, pos"),
+    ("devices=[]", "devices: found an empty list"),
+    ("devices=[gpu]", "devices: found 'gpu', must be cpu or cuda:0"),
+    ("devices=[cpu,'cuda:0']", "must be all cpu or all cuda"),
+    ("agent.agent_name=PPG", "agent.agent_name: found 'PPG', must be one of PPO"),
+    ("env.env_name=amp", "env=amp: the agent PPO cannot drive it; it drives deepmimic"),
+    ("motion.character=g1", "motion=humanoid_walk: made for character g1, does not fit character=humanoid"),
+    ("env.key_bodies=[haed]", "env.key_bodies: humanoid has no body 'haed'; nearest: head; bodies: pelvis, torso"),
+    ("env.contact_bodies=[rigth_foot]", "env.contact_bodies: humanoid has no body 'rigth_foot'; nearest: right_foot"),
+    ("env.joint_err_w=[1,1]", "env.joint_err_w: found 2 numbers, must be 14, one per joint"),
+    ("env.init_pose=[0,0,1,0]", "env.init_pose: found 4 numbers, must be 3 (root position) or 34"),
+    ("engine.control_mode=pd_explicit", "pd_explicit drives hinges only, but humanoid has joints of several DoFs"),
+    ("env.motion_file=data/motions/humanoid/humanoid_spinkik.pkl", "nearest: data/motions/humanoid/humanoid_spink"),
+    ("env.motion_file=walk.bvh", "env.motion_file: found 'walk.bvh', must be a file ending in .npz, .pkl, .yaml"),
+    ("env.char_file=data/assets/humanoid/human.xml", "env.char_file: data/assets/humanoid/human.xml: no such file"),
+    ("model_file=/nowhere/model.pt", "model_file: found '/nowhere/model.pt'"),
+    ("resume=/nowhere", "resume: found '/nowhere'"),
+    ("data_root=[/nowhere]", "data_root: found '/nowhere', must be an existing directory"),
+]
+
+
+@pytest.mark.parametrize(("override", "expected"), VALUES)
+@pytest.mark.usefixtures("clips")
+def test_mistakes_that_the_checks_find(override: str, expected: str) -> None:
+    assert expected in line_of([override])
+
+
+@pytest.mark.usefixtures("clips")
+def test_the_default_run_passes() -> None:
+    validate(to_run(compose()))
+
+
+def test_an_engine_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+    line = line_of(["engine=newton"])
+    assert line.startswith("engine=newton: not installed (no module newton, warp): pip install")
+    assert line.endswith("or use engine=mujoco")
+
+
+@pytest.mark.parametrize("engine", ["isaac_lab", "isaac_gym"])
+@pytest.mark.usefixtures("clips")
+def test_an_isaac_engine_says_what_is_missing(engine: str) -> None:
+    assert line_of([f"engine={engine}"]).startswith(f"engine={engine}: ")
+
+
+@pytest.mark.usefixtures("clips")
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "devices: cuda:0 asked for" in line_of(["devices=['cuda:0']"])
+    assert "this machine has no GPU" in line_of(["compute=gpu"])
+
+
+def test_a_broken_yaml_names_its_file_and_line(tmp_path: Path) -> None:
+    from yaml import YAMLError, safe_load
+
+    path = tmp_path / "x.yaml"
+    path.write_text("a: 1\nb: [1,\n")
+    with pytest.raises(YAMLError) as caught, path.open() as file:
+        safe_load(file)
+    line = one_line(caught.value)
+    assert line is not None
+    assert str(path) in line
+    assert "not valid YAML" in line
+
+
+def test_a_bug_is_not_hidden() -> None:
+    assert one_line(KeyError("x")) is None
+    assert one_line(RuntimeError("x")) is None
