@@ -89,6 +89,12 @@ def run_check(args: argparse.Namespace) -> int:
 
 def run_view(args: argparse.Namespace) -> int:
     """``view``: render the clip, resampled to the video's rate."""
+    if not args.fps > 0 or not args.seconds >= 0:
+        raise UserError(f"--fps {args.fps:g} --seconds {args.seconds:g}: expected numbers above 0")
+    out = Path(args.out)
+    if out.suffix != ".mp4":
+        raise UserError(f"{out}: the video is an .mp4 file")
+
     import numpy as np
     import torch
 
@@ -97,11 +103,6 @@ def run_view(args: argparse.Namespace) -> int:
     from mimickit_hydra.runtime.render import render_video
     from mimickit_hydra.runtime.trajectory import Trajectory
 
-    if not args.fps > 0 or not args.seconds >= 0:
-        raise UserError(f"--fps {args.fps:g} --seconds {args.seconds:g}: expected numbers above 0")
-    out = Path(args.out)
-    if out.suffix != ".mp4":
-        raise UserError(f"{out}: the video is an .mp4 file")
     character, char_file = _character(args)
     clip = load_clip(_find(args.file, args.character))
     library = MotionLibrary([clip], [1.0], character)

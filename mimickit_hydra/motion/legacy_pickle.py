@@ -8,7 +8,9 @@ file says. Any other name is refused.
 from __future__ import annotations
 
 import io
+import math
 import pickle
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 from mimickit_hydra.motion.errors import MotionFileError
 
 _MAX_ITEM_SIZE = 16  # bytes of the largest number type
+_MAX_NUMBERS = 10**8  # in one tensor
 _KINDS = "biuf"
 
 
@@ -110,13 +113,19 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 def _storage(raw: bytes) -> Any:
     import torch
 
-    return torch.load(io.BytesIO(bytes(raw)), map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(io.BytesIO(bytes(raw)), map_location="cpu", weights_only=True)
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> _Array:
     """Stand-in for torch's rebuilding of a tensor; numpy checks that the view lies inside the storage."""
-    flat = np.array(storage.tolist())
     shape, steps = tuple(int(n) for n in size), tuple(int(n) for n in stride)
+    if math.prod(shape) > _MAX_NUMBERS:
+        raise ValueError(f"a tensor of {math.prod(shape)} numbers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # typed storages are deprecated, but old files hold them
+        flat = np.array(storage.tolist())
     index = np.full(shape, int(offset))
     for axis, step in enumerate(steps):
         index += (np.arange(shape[axis]) * step).reshape([-1 if i == axis else 1 for i in range(len(shape))])

@@ -160,7 +160,7 @@ def test_damaged_archive(tmp_path: Path) -> None:
         ({"frames": []}, "frames is 0"),
         ({"frames": [[0.0] * 6] * 4}, "expected frames x"),
         ({"frames": [[0.0] * 34]}, "has 1 frame"),
-        ({"frames": [[float("nan")] * 34] * 4}, "the root is not finite in 4 of 4 frames, first in 0"),
+        ({"frames": [[float("nan")] * 34] * 4}, "the root is not finite in 4 of 4 frames, first in frame 0"),
         ({"frames": [[0.0] * 33 + [float("inf")]] * 4}, "frame 0 column 33 is inf"),
         ({"fps": 0}, "fps is 0, expected a number above 0"),
         ({"fps": -30}, "fps is -30"),
