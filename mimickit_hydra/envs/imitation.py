@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -63,6 +64,7 @@ class ImitationEnv(Env):
         self.control_dt = engine.control_dt
         self.action_low, self.action_high = (bound.to(self.device) for bound in action_bounds)
         self.obs_size = sum(part.obs_size for part in self.parts)
+        self.latest: View | None = None  # what the last step saw, before any reset; live tensors
         self.causes: dict[str, Tensor] = {}  # why episodes ended in the last step: bool [N] masks by name
         self._key_bodies = key_bodies
         self._reward = reward
@@ -179,12 +181,16 @@ class ImitationEnv(Env):
         self.window.advance(self.motion_ids, self.start_times, self.timestep)
         view = self._view(ALL)
         view.reference, view.targets = self.window.now, self.window.targets
+        view.diverged = self._diverged(view)
+        self.latest = view
         for part in self.parts:
             part.update(view)
         self._observe(view, ALL)
         self._track(view, ALL)
         if self._reward is not None:
             self.reward.copy_(self._reward(view))
+        if view.diverged is not None:
+            self.reward.masked_fill_(view.diverged, 0.0)
         self._finish(view)
 
     def _update_time(self) -> None:
@@ -200,6 +206,9 @@ class ImitationEnv(Env):
             for name, mask in part.failure(view).items():
                 causes[name] = mask
                 failure = mask if failure is None else failure | mask
+        if view.diverged is not None:
+            causes["diverged"] = view.diverged
+            failure = view.diverged if failure is None else failure | view.diverged
         terminations.done_flags(causes["time"], causes.get("clip_end"), failure, out=self.done)
         self.causes = causes
 
@@ -213,7 +222,8 @@ class ImitationEnv(Env):
         rotations = torch.cat([take(state.root_rot).unsqueeze(-2), joint_rot], dim=-2)
         sim = CharacterState(
             root_pos=root_pos, rotations=rotations, root_vel=take(state.root_vel),
-            root_ang_vel=take(state.root_ang_vel), dof_vel=take(state.dof_vel), body_pos=body_pos, body_rot=take(state.body_rot),
+            root_ang_vel=take(state.root_ang_vel), dof_vel=take(state.dof_vel),
+            body_pos=body_pos, body_rot=take(state.body_rot),
             key_offset=body_pos.index_select(-2, self._key_bodies) - root_pos.unsqueeze(-2),
             tan_norm=quat_to_tan_norm(rotations),
         )  # fmt: skip
@@ -222,10 +232,23 @@ class ImitationEnv(Env):
             clip_end=take(self.clip_end), character=sim, ground_contact_forces=take(state.ground_contact_forces),
         )  # fmt: skip
 
+    def _diverged(self, view: View) -> Tensor | None:
+        """Environments ``[N]`` whose simulation is not a number any more, or None if known to be none.
+
+        They end in failure with reward 0 and an observation of zeros: one of them would otherwise make every
+        normaliser and every network NaN.
+        """
+        root_pos = view.character.root_pos
+        if self.device.type == "cpu" and math.isfinite(float(root_pos.sum())):
+            return None
+        return ~torch.isfinite(root_pos.sum(-1))
+
     def _observe(self, view: View, rows: Rows) -> None:
         blocks = [block for part in self.parts for block in part.observe(view, rows)]
         if rows is ALL:
             torch.cat(blocks, dim=-1, out=self.obs)
+            if view.diverged is not None:
+                self.obs.masked_fill_(view.diverged.unsqueeze(-1), 0.0)
         else:
             rows.put(self.obs, torch.cat(blocks, dim=-1))
         for part in self.parts:
@@ -234,8 +257,12 @@ class ImitationEnv(Env):
     def _track(self, view: View, rows: Rows) -> None:
         if self._testing and view.reference is not None:
             errors = tracking.tracking_errors(view.character, view.reference)
+            weights = rows.weights(errors)
+            if view.diverged is not None:
+                errors = errors.masked_fill(view.diverged.unsqueeze(-1), 0.0)
+                weights = (~view.diverged).to(errors.dtype)
             rows.put(self.info["tracking_error"], errors)
-            self._means.record(errors, rows.weights(errors))
+            self._means.record(errors, weights)
 
     def _section(self, name: str) -> AbstractContextManager[Any]:
         return nullcontext() if self._timers is None else self._timers.section(name)

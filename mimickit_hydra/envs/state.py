@@ -60,4 +60,5 @@ class View:
     character: CharacterState
     ground_contact_forces: Tensor  # [n, B, 3] N
     reference: CharacterState | None = None
+    diverged: Tensor | None = None  # [n] bool: no numbers to compute with; None if there are none
     targets: list[CharacterState] = field(default_factory=list)  # S future reference frames
