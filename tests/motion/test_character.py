@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.paths import bundled_data
 from mimickit_hydra.motion import rotations as rot
 from mimickit_hydra.motion.character import CharacterModel
 
@@ -169,3 +170,17 @@ def test_missing_and_wrong_type(tmp_path: Path) -> None:
         CharacterModel.from_file(tmp_path / "nothing.xml")
     with pytest.raises(UserError, match="must be MJCF"):
         CharacterModel.from_file(tmp_path / "robot.urdf")
+
+
+def test_bundled_humanoid_is_the_golden_one(kinematics: Golden) -> None:
+    model = CharacterModel.from_file(bundled_data() / "assets" / "humanoid" / "humanoid.xml")
+    assert model.name == str(kinematics["char/name"])
+    assert model.body_names == kinematics["char/body_names"].tolist()
+    assert model.joint_names[1:] == kinematics["char/joint_names"].tolist()[1:]
+    assert model.parents == kinematics["char/parent"].tolist()
+    assert model.joint_types == kinematics["char/joint_type"].tolist()
+    close(model.local_pos, kinematics["char/local_pos"])
+    close(model.local_rot, kinematics["char/local_rot"])
+    close(model.joint_axes, kinematics["char/joint_axis"])
+    close(model.dof_low, kinematics["char/dof_low"], atol=1e-4)
+    close(model.dof_high, kinematics["char/dof_high"], atol=1e-4)
