@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import itertools
 import os
 import sys
 import time
@@ -208,8 +209,22 @@ def _preflight(args: argparse.Namespace) -> list[str]:
         validate(run, machine=here)
     if sweep:
         return []
-    run_dir = prepare_run_dir(run.resume or run.out_dir or ".", resume=run.resume is not None)
+    given = run.resume or _value_of("out_dir", args.overrides)
+    run_dir = prepare_run_dir(given or _unused(str(run.out_dir)), resume=run.resume is not None)
     return [f"hydra.run.dir={quote(str(run_dir))}"]
+
+
+def _unused(path: str) -> str:
+    """``path``, or the same with a number where another run of the same second was faster."""
+    for number in itertools.count(2):
+        try:
+            os.makedirs(path)
+            return path
+        except FileExistsError:
+            path = f"{path.removesuffix(f'-{number - 1}')}-{number}"
+        except OSError:  # said better by whoever prepares the directory
+            return path
+    raise AssertionError("unreachable")
 
 
 def _hydra(arguments: list[str], prog: str) -> None:

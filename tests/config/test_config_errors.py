@@ -28,7 +28,10 @@ COMPOSITION = [
     ("env.episode_length=null", "env.episode_length: found null, must have a value"),
     ("devices=cpu", "devices=cpu"),
     ("engine.newkey=1", "engine.newkey: unknown key"),
-    ("humanoid_run", "humanoid_run: an override is written key=value or group=option; did you mean motion=humanoid_run?"),
+    (
+        "humanoid_run",
+        "humanoid_run: an override is written key=value or group=option; did you mean motion=humanoid_run?",
+    ),
     ("num_envs=[", "num_envs=[: not a valid override"),
     ("num_envs=1,2", "num_envs=1,2: a list is written num_envs=[1,2]; to run one after the other add --multirun"),
     ("+num_envs=3", "num_envs: is there already"),

@@ -1,0 +1,156 @@
+"""Catalog, paths, comparison, sweeps and the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mimickit_hydra.config import machine
+from mimickit_hydra.config.catalog import default_choices, groups, help_line, schema_fields
+from mimickit_hydra.config.clips import clip_facts
+from mimickit_hydra.config.compare import ABSENT, differences
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.one_line import nearest
+from mimickit_hydra.config.paths import bundled_data, conf_dir, resolve_data_file
+from mimickit_hydra.config.sweep import runs_of
+
+# ------------------------------------------------------------------------------------------------------------ catalog
+
+
+def test_every_group_and_option_has_a_line_of_help() -> None:
+    assert list(groups())[:4] == ["engine", "method", "character", "motion"]
+    for group in groups().values():
+        assert group.help, group.name
+        for option in group.options:
+            assert 10 < len(option.help) < 110 or group.name == "motion", option
+            assert option.help
+
+
+def test_the_defaults_are_options() -> None:
+    for name, option in default_choices().items():
+        if name in groups():
+            assert option in groups()[name].option_names()
+
+
+def test_help_skips_directives(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("# @package _global_\n# what it does\na: 1\n")
+    assert help_line(path) == "what it does"
+
+
+def test_schema_fields_know_comments_and_inheritance() -> None:
+    comment, line = schema_fields()["PPOAgentConfig"]["discount"]
+    assert comment == ""
+    assert line > 0
+    assert "momentum" in schema_fields()["OptimizerConfig"]["type"][0]
+
+
+def test_nearest_prefers_the_same_last_word() -> None:
+    assert nearest("discount", ["agent.discount", "env.disco"])[0] == "agent.discount"
+
+
+# -------------------------------------------------------------------------------------------------------------- paths
+
+
+def test_conf_and_data_are_there() -> None:
+    assert (conf_dir() / "config.yaml").is_file()
+    assert resolve_data_file("data/assets/humanoid/humanoid.xml").parent == bundled_data() / "assets" / "humanoid"
+
+
+def test_lookup_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = [tmp_path / "given", tmp_path / "environment"]
+    for root in roots:
+        (root / "motions").mkdir(parents=True)
+    monkeypatch.setenv("MIMICKIT_DATA", str(roots[1]))
+    monkeypatch.chdir(tmp_path)
+    (roots[1] / "motions" / "a.npz").touch()
+    assert resolve_data_file("data/motions/a.pkl", [str(roots[0])]) == roots[1] / "motions" / "a.npz"
+    (roots[0] / "motions" / "a.npz").touch()
+    assert resolve_data_file("data/motions/a.pkl", [str(roots[0])]) == roots[0] / "motions" / "a.npz"
+    (roots[0] / "motions" / "a.pkl").touch()
+    assert resolve_data_file("data/motions/a.pkl", [str(roots[0])]) == roots[0] / "motions" / "a.pkl"
+    (tmp_path / "data" / "motions").mkdir(parents=True)
+    (tmp_path / "data" / "motions" / "a.pkl").touch()
+    assert resolve_data_file("data/motions/a.pkl", [str(roots[0])]) == tmp_path / "data" / "motions" / "a.pkl"
+
+
+def test_a_missing_file_names_the_roots_and_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "motions").mkdir()
+    (tmp_path / "motions" / "walk.npz").touch()
+    with pytest.raises(UserError) as caught:
+        resolve_data_file("data/motions/wlak.npz", [str(tmp_path)])
+    assert str(tmp_path) in str(caught.value)
+    assert "nearest: data/motions/walk.npz" in str(caught.value)
+
+
+def test_clip_facts_of_a_clip_and_of_rubbish(clips: Path) -> None:
+    import numpy as np
+
+    option = conf_dir() / "motion" / "humanoid_walk.yaml"
+    path = clips / "motions" / "humanoid" / "humanoid_walk.npz"
+    assert clip_facts(option) is None or path.stat().st_size == 0
+    np.savez(path, frames=np.zeros((31, 34), np.float32), fps=30.0)
+    facts = clip_facts(option)
+    assert facts is not None
+    assert (facts.frames, facts.fps, facts.seconds) == (31, 30.0, 1.0)
+
+
+# --------------------------------------------------------------------------------------------------------- comparison
+
+
+def test_only_what_differs(tmp_path: Path) -> None:
+    found = {one.key: (one.left, one.right) for one in differences("", "motion=humanoid_run agent.discount=0.5")}
+    assert set(found) == {"motion.name", "motion.motion_file", "env.motion_file", "agent.discount"}
+    assert found["agent.discount"] == (0.99, 0.5)
+    assert differences("", "engine=mujoco") == []
+    assert [one.key for one in differences("walk_30min", "")] == ["max_minutes"]
+
+
+def test_keys_of_one_side_only() -> None:
+    found = {one.key: one for one in differences("engine=newton", "")}
+    assert found["engine.num_threads"].left is ABSENT
+
+
+def test_a_run_directory_against_an_override_list(tmp_path: Path) -> None:
+    from mimickit_hydra.config.compose import compose, resolved_yaml
+
+    (tmp_path / "config.yaml").write_text(resolved_yaml(compose(["num_envs=3"])))
+    assert [(one.key, one.left) for one in differences(str(tmp_path), "")] == [("num_envs", 3)]
+
+
+def test_a_side_that_is_nothing() -> None:
+    with pytest.raises(
+        UserError, match="walk_30mn: no run directory, experiment or override list; nearest: walk_30min"
+    ):
+        differences("walk_30mn", "")
+
+
+# ------------------------------------------------------------------------------------------------------------- sweeps
+
+
+def test_a_sweep_is_every_combination() -> None:
+    runs = [overrides for overrides, here in runs_of(["a=1,2", "b=x", "c=3,4"], sweep=True) if here]
+    assert runs == [["a=1", "b=x", "c=3"], ["a=1", "b=x", "c=4"], ["a=2", "b=x", "c=3"], ["a=2", "b=x", "c=4"]]
+
+
+def test_a_long_sweep_tries_each_value_once() -> None:
+    runs = list(runs_of([f"a={','.join(map(str, range(20)))}", "b=0,1,2"], sweep=True))
+    assert len(runs) == 1 + 19 + 2
+
+
+def test_elsewhere_and_adaptive_sweeps() -> None:
+    assert [here for _, here in runs_of(["a=1", "hydra/launcher=submitit_slurm"], sweep=True)] == [False]
+    assert list(runs_of(["a=1,2", "hydra/sweeper=optuna"], sweep=True)) == []
+
+
+# ------------------------------------------------------------------------------------------------------------ machine
+
+
+def test_gpu_count_follows_what_the_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert machine.gpu_count() == 0
+    monkeypatch.setattr(machine.Path, "glob", lambda self, pattern: iter([Path("/dev/nvidia0"), Path("/dev/nvidia1")]))
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert machine.gpu_count() in (2, None)  # None under WSL and ROCm
