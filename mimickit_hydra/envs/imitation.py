@@ -51,8 +51,8 @@ class ImitationEnv(Env):
         """``key_bodies`` ``[K]`` indices; ``target_steps`` are the future frames shown to the parts; without ``reward``
         the reward stays 0 (it comes from the agent).
 
-        ``reset_by_index`` chooses how resets compute (see ``rows.Rows``); by default by list on the CPU, by mask on a
-        GPU. ``timers`` has ``section(name) -> context manager``, or is None.
+        ``reset_by_index`` lets the host look at data to save work (see ``rows.Rows``): by default on the CPU only.
+        ``timers`` has ``section(name) -> context manager``, or is None.
         """
         self.engine = engine
         self.character = character
@@ -239,7 +239,7 @@ class ImitationEnv(Env):
         normaliser and every network NaN.
         """
         root_pos = view.character.root_pos
-        if self.device.type == "cpu" and math.isfinite(float(root_pos.sum())):
+        if self._by_index and math.isfinite(float(root_pos.sum())):
             return None
         return ~torch.isfinite(root_pos.sum(-1))
 

@@ -57,7 +57,7 @@ def test_reset_by_mask_equals_reset_by_list(golden, case):
     states = []
     for by_index in (True, False):
         env, engine = _env(case, golden)
-        env._by_index = by_index
+        env._by_index = env.window._rotate = by_index  # the ways of the CPU, then those of a GPU
         env.set_mode(test=True)
         env.reset()
         for step in range(4):
@@ -304,6 +304,27 @@ def test_a_step_and_a_reset_are_few_kernels(case, golden, allowed):
         with Kernels() as kernels:
             call()
         assert kernels.count <= allowed
+
+
+def test_by_mask_nothing_waits_for_data():
+    """No host sync and no data-dependent shape, so that a GPU never stalls and a CUDA graph can hold it all."""
+
+    class Names(TorchDispatchMode):
+        seen = frozenset()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.seen |= {func.overloadpacket.__name__}
+            return func(*args, **(kwargs or {}))
+
+    env, engine = _env()
+    env._by_index = False
+    env.set_mode(test=True)
+    env.reset()
+    engine.reset = lambda mask, states: None
+    with Names() as names:
+        env.step(torch.zeros(N, 28))
+        env.reset(env.done > 0)
+    assert not names.seen & {"_local_scalar_dense", "item", "nonzero", "masked_select", "unique", "index_put_", "equal"}
 
 
 class Waypoint(Part):
