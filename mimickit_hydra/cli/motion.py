@@ -100,8 +100,8 @@ def run_view(args: argparse.Namespace) -> int:
 
     from mimickit_hydra.motion.clip import load_clip
     from mimickit_hydra.motion.library import MotionLibrary
-    from mimickit_hydra.runtime.render import render_video
     from mimickit_hydra.runtime.trajectory import Trajectory
+    from mimickit_hydra.runtime.video import render_video
 
     character, char_file = _character(args)
     clip = load_clip(_find(args.file, args.character))

@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import warnings
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,11 @@ from mimickit_hydra.motion.errors import MotionFileError
 _MAX_ITEM_SIZE = 16  # bytes of the largest number type
 _MAX_NUMBERS = 10**8  # in one tensor
 _KINDS = "biuf"
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # first number of the stream that torch writes for a storage
+_STORAGES = {
+    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
+    "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?",
+}  # fmt: skip
 
 
 def read_pickle(path: Path) -> Any:
@@ -64,6 +67,36 @@ class _Unpickler(pickle.Unpickler):
         raise _RefusedError("an external object")
 
 
+class _StorageUnpickler(_Unpickler):
+    """Reads the stream that torch writes for a storage; its numbers follow behind the pickles."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _STORAGES:
+            return _StandIn(lambda: np.dtype(_STORAGES[name]))
+        return super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> Any:
+        kind, storage_type, key, _, count, *view = pid
+        if kind != "storage" or any(view):
+            raise ValueError("a tensor that shares its numbers with another")
+        return storage_type(), str(key), int(count)
+
+
+class _StandIn:
+    """What the pickle gets for a name: it can be called, and nothing about it can be changed."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any) -> Any:
+        return self._make(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("a state for a name")
+
+
 class _Dtype:
     """Stand-in for ``numpy.dtype``: a number type by its code, and its byte order from the state."""
 
@@ -80,7 +113,7 @@ class _Dtype:
 class _Array:
     """Stand-in for ``numpy.ndarray``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_: Any) -> None:
         self.value = np.zeros(0)
 
     def __setstate__(self, state: Any) -> None:
@@ -88,19 +121,20 @@ class _Array:
         self.value = _from_buffer(raw, dtype, shape, "F" if fortran else "C").value
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+def _numbers(raw: Any, dtype: Any) -> np.ndarray:
+    if not isinstance(raw, bytes | bytearray) or not isinstance(dtype, _Dtype):
+        raise ValueError("an array of something else than numbers")
+    return np.frombuffer(raw, dtype=dtype.dtype)
 
 
-def _from_buffer(raw: Any, dtype: _Dtype, shape: Any, order: str) -> _Array:
+def _from_buffer(raw: Any, dtype: Any, shape: Any, order: str) -> _Array:
     array = _Array()
-    data = raw.value if isinstance(raw, _Array) else bytes(raw)
-    array.value = np.frombuffer(data, dtype=dtype.dtype).reshape(tuple(shape), order="F" if order == "F" else "C")
+    array.value = _numbers(raw, dtype).reshape(tuple(shape), order="F" if order == "F" else "C")
     return array
 
 
-def _scalar(dtype: _Dtype, raw: bytes) -> Any:
-    return np.frombuffer(bytes(raw), dtype=dtype.dtype, count=1)[0].item()
+def _scalar(dtype: Any, raw: Any) -> Any:
+    return _numbers(raw, dtype)[0].item()
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -110,27 +144,30 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _storage(raw: bytes) -> Any:
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.load(io.BytesIO(bytes(raw)), map_location="cpu", weights_only=True)
+def _storage(raw: Any) -> np.ndarray:
+    """The numbers of a torch storage: magic number, version, platform, the storage's description, keys, data."""
+    if not isinstance(raw, bytes | bytearray):
+        raise ValueError("a storage without bytes")
+    stream = io.BytesIO(raw)
+    magic, _, platform = (_Unpickler(stream).load() for _ in range(3))
+    if magic != _TORCH_MAGIC or platform.get("little_endian") is not True:
+        raise ValueError("not a storage of torch")
+    dtype, key, count = _StorageUnpickler(stream).load()
+    if _Unpickler(stream).load() != [key] or int.from_bytes(stream.read(8), "little") != count:
+        raise ValueError("a damaged storage of torch")
+    return np.frombuffer(stream.read(count * dtype.itemsize), dtype=dtype, count=count)
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> _Array:
     """Stand-in for torch's rebuilding of a tensor; numpy checks that the view lies inside the storage."""
     shape, steps = tuple(int(n) for n in size), tuple(int(n) for n in stride)
-    if math.prod(shape) > _MAX_NUMBERS:
+    if not isinstance(storage, np.ndarray) or math.prod(shape) > _MAX_NUMBERS:
         raise ValueError(f"a tensor of {math.prod(shape)} numbers")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # typed storages are deprecated, but old files hold them
-        flat = np.array(storage.tolist())
     index = np.full(shape, int(offset))
     for axis, step in enumerate(steps):
         index += (np.arange(shape[axis]) * step).reshape([-1 if i == axis else 1 for i in range(len(shape))])
     array = _Array()
-    array.value = flat[index]
+    array.value = storage[index]
     return array
 
 
@@ -138,17 +175,17 @@ def _parameter(tensor: _Array, *_: Any) -> _Array:
     return tensor
 
 
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch.storage", "_load_from_bytes"): _storage,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
+_ALLOWED: dict[tuple[str, str], _StandIn] = {
+    ("numpy", "dtype"): _StandIn(_Dtype),
+    ("numpy", "ndarray"): _StandIn(_Array),
+    ("numpy._core.multiarray", "_reconstruct"): _StandIn(_Array),
+    ("numpy._core.multiarray", "scalar"): _StandIn(_scalar),
+    ("numpy._core.numeric", "_frombuffer"): _StandIn(_from_buffer),
+    ("_codecs", "encode"): _StandIn(_encode),
+    ("collections", "OrderedDict"): _StandIn(dict),
+    ("torch.storage", "_load_from_bytes"): _StandIn(_storage),
+    ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _StandIn(_parameter),
 }
 
 

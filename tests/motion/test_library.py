@@ -99,9 +99,7 @@ def test_query(case: tuple[Golden, MotionLibrary]) -> None:
 def test_query_without_slerp_quirk_is_close(case: tuple[Golden, MotionLibrary]) -> None:
     golden, library = case
     out = library.query(*queries(golden))
-    regular = ~golden["query/out/joint_slerp_quirk"] if "query/out/joint_slerp_quirk" in golden else None
-    if regular is None:
-        regular = ~golden["joint_slerp_quirk"]
+    regular = ~golden["query/out/joint_slerp_quirk"]
     expected = golden["query/out/joint_rot"]
     close(align(out.joint_rot, expected)[regular], expected[regular], 1e-4)
 
