@@ -114,7 +114,7 @@ def run_view(args: argparse.Namespace) -> int:
         root_rot=pose.root_rot.numpy(),
         dof_pos=character.rot_to_dof(pose.joint_rot).numpy(),
     )
-    render_video(out, char_file, trajectory, None, fps=args.fps)
+    render_video(out, char_file, trajectory, None, fps=args.fps, labels=(clip.name, ""))
     print(f"{out}: {count} frames of {clip.name}, {count / args.fps:.2f} s")
     return 0
 

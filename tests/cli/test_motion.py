@@ -95,3 +95,10 @@ def test_bad_input_is_one_line(
 def test_view_refuses_other_containers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["motion", "view", "walk", "-o", str(tmp_path / "x.gif")]) == 2
     assert "the video is an .mp4 file" in capsys.readouterr().err
+
+
+def test_view(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "walk.mp4"
+    assert main(["motion", "view", "walk", "-o", str(out), "--seconds", "0.2", "--fps", "10"]) == 0
+    assert "3 frames of humanoid_walk" in capsys.readouterr().out
+    assert out.stat().st_size > 1000
