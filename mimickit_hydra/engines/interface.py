@@ -78,10 +78,9 @@ class ObjectModel:
 
     def body_index(self, name: str) -> int:
         """Index of a body, or KeyError naming the bodies there are."""
-        try:
-            return self.body_names.index(name)
-        except ValueError:
+        if name not in self.body_names:
             raise KeyError("{} has no body {!r}; bodies: {}".format(self.name, name, ", ".join(self.body_names)))
+        return self.body_names.index(name)
 
 
 @dataclass
@@ -106,7 +105,7 @@ class ObjectState:
         """Allocate a state at rest at the origin with identity rotations."""
 
         def z(*shape: int) -> torch.Tensor:
-            return torch.zeros((num_envs,) + shape, dtype=torch.float32, device=device)
+            return torch.zeros((num_envs, *shape), dtype=torch.float32, device=device)
 
         state = ObjectState(
             root_pos=z(3), root_rot=z(4), root_vel=z(3), root_ang_vel=z(3), dof_pos=z(num_dofs), dof_vel=z(num_dofs),
@@ -172,7 +171,7 @@ class Engine(abc.ABC):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore :meth:`state_dict`; the following steps equal those of the saved engine."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (engines without resources need none)
         """Release the simulator. Safe to call twice."""
 
 

@@ -1,5 +1,6 @@
 """MuJoCo's C library as an engine: all environments stepped on a thread pool, states as float32 CPU tensors."""
 
+# ruff: noqa: B905  (zip(strict=...) needs Python 3.10)
 from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping

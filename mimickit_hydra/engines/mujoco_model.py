@@ -5,6 +5,7 @@ own actuator length is the exponential map of the joint and its velocity the chi
 asset calls the stiffness and damping of a joint are the gains of its controller, never passive forces.
 """
 
+# ruff: noqa: B905  (zip(strict=...) needs Python 3.10)
 from __future__ import annotations
 
 import os
@@ -173,7 +174,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-# ------------------------------------------------------------------------------------------------------ reading an asset
+# ------------------------------------------------------------------------------------------ reading an asset
 
 
 def _load(obj: ObjectSpec) -> _Asset:
@@ -254,7 +255,7 @@ def _object_model(obj: ObjectSpec, asset: _Asset) -> ObjectModel:
     )
 
 
-# ------------------------------------------------------------------------------------------------------ editing an asset
+# ------------------------------------------------------------------------------------------ editing an asset
 
 
 def _delete(spec: Any, element: Any) -> None:
@@ -377,7 +378,7 @@ def _collides(body: Any) -> bool:
     return any(geom.contype or geom.conaffinity for geom in body.geoms)
 
 
-# ------------------------------------------------------------------------------------------------------ reading the result
+# ------------------------------------------------------------------------------------------ reading the result
 
 
 def _layout(model: mujoco.MjModel, obj: ObjectSpec, facts: ObjectModel, prefix: str) -> ObjectLayout:

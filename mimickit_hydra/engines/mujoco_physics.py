@@ -6,6 +6,7 @@ Two classes with the same attributes: :class:`BatchPhysics` on ``mujoco.batch`` 
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any, List, Optional, Tuple
 
@@ -31,17 +32,11 @@ def default_threads() -> int:
 
 def kinematic_model(model: mujoco.MjModel) -> mujoco.MjModel:
     """A copy that knows no contacts and no constraints, for body poses and velocities at a tenth of the price."""
-    copy = _copy_model(model)
+    bare = copy.copy(model)
     disable = mujoco.mjtDisableBit
-    flags = int(disable.mjDSBL_CONTACT) | int(disable.mjDSBL_CONSTRAINT) | int(disable.mjDSBL_ACTUATION)
-    copy.opt.disableflags |= flags | int(disable.mjDSBL_SENSOR)
-    return copy
-
-
-def _copy_model(model: mujoco.MjModel) -> mujoco.MjModel:
-    import copy
-
-    return copy.copy(model)
+    for bit in (disable.mjDSBL_CONTACT, disable.mjDSBL_CONSTRAINT, disable.mjDSBL_ACTUATION, disable.mjDSBL_SENSOR):
+        bare.opt.disableflags |= int(bit)
+    return bare
 
 
 class Physics:
@@ -49,8 +44,8 @@ class Physics:
 
     Writable: ``qpos [N, nq]``, ``qvel [N, nv]``, ``ctrl [N, nu]``, ``xfrc [N, nbody, 6]``, ``warmstart [N, nv]``,
     ``mocap_pos [N, nmocap, 3]``, ``mocap_quat [N, nmocap, 4]`` (wxyz), ``time [N]``. Read only, current after
-    :meth:`kinematics`: ``xpos``, ``xquat`` (wxyz), ``cvel`` (angular, then linear at ``subtree_com`` of the tree's root),
-    ``subtree_com``. ``sensordata`` belongs to the last substep.
+    :meth:`kinematics`: ``xpos``, ``xquat`` (wxyz), ``cvel`` (angular, then linear at the
+    ``subtree_com`` of the tree's root), ``subtree_com``. ``sensordata`` belongs to the last substep.
     """
 
     qpos: np.ndarray

@@ -1,0 +1,168 @@
+"""One suite for every engine: it sees the interface alone, and runs on each engine that can be imported.
+
+A further engine is one more line in ``ENGINES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mimickit_hydra.engines.interface import Engine, ObjectSpec, ObjectState, ResetState, SceneSpec
+from mimickit_hydra.engines.registry import engine_problem, make_engine
+
+HUMANOID = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
+STAND_HEIGHT = 0.882416  # m
+
+BALL = '<body name="ball"><freejoint/><geom type="sphere" size="0.1" mass="2"/></body>'
+BOX = '<body name="box"><geom type="box" size="0.5 0.5 0.2"/></body>'
+
+
+@dataclass(frozen=True)
+class Config:
+    """The attributes of an engine's configuration, without the configuration package."""
+
+    engine_name: str
+    control_mode: str = "pos"
+    control_freq: int = 30
+    sim_freq: int = 120
+    env_spacing: float = 5.0
+    num_threads: int = 2
+    iterations: int = 100
+    ls_iterations: int = 50
+    impratio: float = 10.0
+    ground_contact_height: float = 0.3
+
+
+Factory = Callable[[Config, SceneSpec, int], Engine]
+
+
+def _mujoco_without_batch(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
+    from mimickit_hydra.engines import mujoco_physics
+
+    batch, mujoco_physics.mujoco_batch = mujoco_physics.mujoco_batch, None
+    try:
+        return make_engine(config, scene, num_envs, "cpu")
+    finally:
+        mujoco_physics.mujoco_batch = batch
+
+
+def _on(device: str) -> Factory:
+    return lambda config, scene, num_envs: make_engine(config, scene, num_envs, device)
+
+
+# label: (engine name, how to build it)
+ENGINES: dict[str, tuple[str, Factory]] = {
+    "mujoco": ("mujoco", _on("cpu")),
+    "mujoco-rollout": ("mujoco", _mujoco_without_batch),
+}
+
+
+class Lab:
+    """Builds engines and puts their environments into states."""
+
+    def __init__(self, label: str, folder: Path) -> None:
+        self.name, self._factory = ENGINES[label]
+        self._folder = folder
+        self._engines: list[Engine] = []
+        self.humanoid = ObjectSpec("humanoid", str(HUMANOID), start_pos=(0.0, 0.0, STAND_HEIGHT))
+
+    def asset(self, name: str, body: str, **options: Any) -> ObjectSpec:
+        path = self._folder / f"{name}.xml"
+        path.write_text(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+        return ObjectSpec(name, str(path), articulated=False, **options)
+
+    def ball(self, **options: Any) -> ObjectSpec:
+        return self.asset("ball", BALL, **options)
+
+    def box(self, **options: Any) -> ObjectSpec:
+        return self.asset("box", BOX, fix_root=True, **options)
+
+    def make(self, *objects: ObjectSpec, num_envs: int = 3, **config: Any) -> Engine:
+        scene = SceneSpec(objects or (self.humanoid,))
+        engine = self._factory(replace(Config(self.name), **config), scene, num_envs)
+        self._engines.append(engine)
+        return engine
+
+    def rest(self, engine: Engine, obj: int = 0, height: float = 2.0, **parts: torch.Tensor) -> ResetState:
+        """A state at rest, upright; ``parts`` replace fields and are expanded to all environments."""
+        n, dofs = engine.num_envs, engine.models[obj].num_dofs
+        state = ResetState(
+            root_pos=torch.tensor([0.0, 0.0, height]).repeat(n, 1),
+            root_rot=torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(n, 1),
+            root_vel=torch.zeros(n, 3),
+            root_ang_vel=torch.zeros(n, 3),
+            dof_pos=torch.zeros(n, dofs),
+            dof_vel=torch.zeros(n, dofs),
+        )
+        for name, value in parts.items():
+            setattr(state, name, value.float().expand_as(getattr(state, name)).clone())
+        return state
+
+    def random(self, engine: Engine, seed: int = 0, height: float = 2.0, speed: float = 1.0) -> ResetState:
+        """A random state of object 0 in the air, within its joint limits."""
+        g = torch.Generator().manual_seed(seed)
+        model, n = engine.models[0], engine.num_envs
+        low, high = torch.tensor(model.dof_low).float(), torch.tensor(model.dof_high).float()
+
+        def noise(*shape: int) -> torch.Tensor:
+            return torch.randn(n, *shape, generator=g)
+
+        return ResetState(
+            root_pos=torch.tensor([0.0, 0.0, height]) + 0.1 * noise(3),
+            root_rot=torch.nn.functional.normalize(noise(4), dim=-1),
+            root_vel=speed * noise(3),
+            root_ang_vel=speed * noise(3),
+            dof_pos=low + (high - low) * (0.25 + 0.5 * torch.rand(n, model.num_dofs, generator=g)),
+            dof_vel=speed * noise(model.num_dofs),
+        )
+
+    def reset_all(self, engine: Engine, state: ResetState, obj: int = 0) -> None:
+        engine.reset(torch.ones(engine.num_envs, dtype=torch.bool), {obj: state})
+
+    def mask(self, engine: Engine, *envs: int) -> torch.Tensor:
+        mask = torch.zeros(engine.num_envs, dtype=torch.bool)
+        mask[list(envs)] = True
+        return mask
+
+    def run(self, engine: Engine, steps: int, command: torch.Tensor | None = None) -> None:
+        for _ in range(steps):
+            if command is not None:
+                engine.set_command(command)
+            engine.step()
+
+    def standing_pose(self, engine: Engine) -> torch.Tensor:
+        """Arms down, ``[N, D]`` rad."""
+        pose = torch.zeros(engine.num_envs, engine.models[0].num_dofs)
+        pose[:, 6], pose[:, 10] = 1.5708, -1.5708
+        return pose
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
+
+
+@pytest.fixture(params=list(ENGINES))
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    problem = engine_problem(ENGINES[request.param][0])
+    if problem:
+        pytest.skip(problem)
+    torch.set_num_threads(1)
+    lab = Lab(request.param, tmp_path)
+    yield lab
+    lab.close()
+
+
+def _snapshot(state: ObjectState) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in vars(state).items()}
+
+
+@pytest.fixture
+def snapshot() -> Callable[[ObjectState], dict[str, torch.Tensor]]:
+    """Copies of all tensors of an object's state."""
+    return _snapshot

@@ -1,0 +1,58 @@
+"""Scenes with fixed roots and several objects."""
+
+from dataclasses import replace
+
+import torch
+
+
+def test_a_fixed_root_stays_and_its_joints_are_driven(lab):
+    engine = lab.make(replace(lab.humanoid, fix_root=True, enable_self_collisions=False, start_pos=(0.0, 0.0, 2.0)))
+    target = torch.zeros(3, 28)
+    target[:, 9] = 1.0
+    lab.run(engine, 45, target)
+    state = engine.states[0]
+    torch.testing.assert_close(state.root_pos, torch.tensor([0.0, 0.0, 2.0]).repeat(3, 1))
+    torch.testing.assert_close(state.dof_pos[:, 9], torch.ones(3), atol=0.05, rtol=0)
+    assert state.dof_pos.abs().sum(-1).max() > 1.0
+    assert (state.root_vel == 0).all()
+
+
+def test_a_fixed_character_does_not_fight_itself(lab):
+    """Neighbouring links overlap by design and must not collide, whether the root floats or not."""
+    engine = lab.make(replace(lab.humanoid, fix_root=True, start_pos=(0.0, 0.0, 2.0)))
+    lab.run(engine, 3, torch.zeros(3, 28))
+    assert (engine.states[0].contact_forces == 0).all()
+
+
+def test_a_scene_of_everything(lab):
+    engine = lab.make(
+        lab.humanoid,
+        replace(lab.humanoid, name="reference", is_visual=True, disable_motors=True, start_pos=(2.0, 0.0, 0.9)),
+        lab.ball(start_pos=(5.0, 0.0, 0.1)),
+        lab.box(start_pos=(-3.0, 0.0, 0.2)),
+    )
+    assert [model.name for model in engine.models] == ["humanoid", "reference", "ball", "box"]
+    assert [model.num_bodies for model in engine.models] == [15, 15, 1, 1]
+    assert [model.num_dofs for model in engine.models] == [28, 28, 0, 0]
+    lab.run(engine, 30, lab.standing_pose(engine))
+    assert (engine.states[0].root_pos[:, 2] > 0.8).all()
+    torch.testing.assert_close(
+        engine.states[2].root_pos, torch.tensor([[5.0, 0.0, 0.1]]).repeat(3, 1), atol=2e-3, rtol=0
+    )
+    torch.testing.assert_close(engine.states[3].root_pos, torch.tensor([[-3.0, 0.0, 0.2]]).repeat(3, 1))
+
+
+def test_objects_meet(lab):
+    """A ball thrown at the standing character hits it, and the character moves."""
+    engine = lab.make(lab.humanoid, lab.ball())
+    pose = lab.standing_pose(engine)
+    lab.reset_all(engine, lab.rest(engine, height=0.882416, dof_pos=pose))
+    ball = lab.rest(engine, obj=1, root_pos=torch.tensor([1.0, 0.0, 1.25]), root_vel=torch.tensor([-10.0, 0.0, 0.5]))
+    lab.reset_all(engine, ball, obj=1)
+    hit = torch.zeros(3)
+    for _ in range(6):
+        lab.run(engine, 1, pose)
+        hit = torch.maximum(hit, engine.states[1].contact_forces[:, 0].norm(dim=-1))
+    assert (hit > 10).all()
+    assert (engine.states[0].root_vel[:, 0] < -0.05).all()
+    assert (engine.states[1].root_vel[:, 0] > -5).all()

@@ -1,0 +1,108 @@
+"""Determinism, independence of environments, checkpoints, and recovery from numbers that are not numbers."""
+
+import pytest
+import torch
+
+from mimickit_hydra.engines.interface import EngineError
+
+
+def same(a, b, rows=slice(None)):
+    return all(torch.equal(a[name][rows], b[name][rows]) for name in a)
+
+
+def play(lab, engine, steps=8, seed=6):
+    """Rough treatment near the ground."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        lab.run(engine, 1, torch.randn(engine.num_envs, 28, generator=generator) * 0.3)
+
+
+def test_two_engines_agree_to_the_bit(lab, snapshot):
+    engines = [lab.make(num_envs=5) for _ in range(2)]
+    for engine in engines:
+        lab.reset_all(engine, lab.random(engine, height=1.1))
+        play(lab, engine)
+    assert same(*(snapshot(engine.states[0]) for engine in engines))
+
+
+def test_the_number_of_threads_changes_nothing(lab, snapshot):
+    engines = [lab.make(num_envs=5, num_threads=n) for n in (1, 2, 4)]
+    for engine in engines:
+        lab.reset_all(engine, lab.random(engine, height=1.1))
+        play(lab, engine)
+    first, second, third = (snapshot(engine.states[0]) for engine in engines)
+    assert same(first, second)
+    assert same(first, third)
+
+
+def test_environments_do_not_feel_each_other(lab, snapshot):
+    """Three environments with equal starts and commands, one of them kicked."""
+    engine = lab.make()
+    start = lab.rest(engine, height=1.0)
+    start.root_vel[1] = torch.tensor([5.0, 3.0, 2.0])
+    lab.reset_all(engine, start)
+    lab.run(engine, 10, lab.standing_pose(engine))
+    state = snapshot(engine.states[0])
+    assert all(torch.equal(tensor[0], tensor[2]) for tensor in state.values())
+    assert not torch.equal(state["root_pos"][0], state["root_pos"][1])
+
+
+@pytest.mark.parametrize("poison", ["command", "state"])
+def test_an_environment_that_is_lost_harms_no_other_and_recovers(lab, snapshot, poison):
+    engine, healthy = lab.make(), lab.make()
+    start = lab.rest(engine, height=0.9)
+    for e in (engine, healthy):
+        lab.reset_all(e, start)
+    command = lab.standing_pose(engine)
+    bad = command.clone()
+    if poison == "command":
+        bad[1] = torch.nan
+    else:
+        broken = lab.rest(engine, height=0.9)
+        broken.dof_vel[1] = torch.nan
+        engine.reset(lab.mask(engine, 1), {0: broken})
+        healthy.reset(lab.mask(healthy, 1), {0: start})
+    engine.set_command(bad)
+    healthy.set_command(command)
+    engine.step()
+    healthy.step()
+    assert engine.diverged.tolist() == [False, True, False]
+    assert torch.isnan(engine.states[0].root_pos[1]).all()
+    lab.run(engine, 3, command)
+    lab.run(healthy, 3, command)
+    assert engine.diverged.tolist() == [False, True, False]
+    assert same(snapshot(engine.states[0]), snapshot(healthy.states[0]), [0, 2])
+    for e in (engine, healthy):
+        e.reset(lab.mask(e, 1), {0: start})
+        lab.run(e, 6, command)
+    assert not engine.diverged.any()
+    assert same(snapshot(engine.states[0]), snapshot(healthy.states[0]))
+
+
+@pytest.mark.parametrize("control_mode", ["pos", "pd_explicit"])
+def test_a_saved_engine_continues_to_the_bit(lab, snapshot, control_mode):
+    engine = lab.make(lab.humanoid, lab.ball(start_pos=(0.5, 0.0, 1.0)), control_mode=control_mode)
+    lab.reset_all(engine, lab.random(engine, height=1.0))
+    play(lab, engine)
+    engine.set_body_force(2, torch.full((3, 3), 30.0))  # pending: part of the state
+    saved = {name: tensor.clone() for name, tensor in engine.state_dict().items()}
+    assert all(tensor.device.type == "cpu" for tensor in saved.values())
+    at_save = [snapshot(state) for state in engine.states]
+    engine.step()  # the command is part of the state too
+    play(lab, engine, seed=11)
+    want = [snapshot(state) for state in engine.states]
+    fresh = lab.make(lab.humanoid, lab.ball(start_pos=(0.5, 0.0, 1.0)), control_mode=control_mode)
+    for restored in (engine, fresh):
+        restored.load_state_dict(saved)
+        assert all(same(a, snapshot(b)) for a, b in zip(at_save, restored.states, strict=True))
+        restored.step()
+        play(lab, restored, seed=11)
+        assert all(same(a, snapshot(b)) for a, b in zip(want, restored.states, strict=True))
+
+
+def test_a_saved_engine_of_another_size_is_refused(lab):
+    saved = lab.make(num_envs=2).state_dict()
+    with pytest.raises(EngineError, match="saved engine state does not fit"):
+        lab.make(num_envs=3).load_state_dict(saved)
+    with pytest.raises(EngineError, match="saved engine state does not fit"):
+        lab.make(num_envs=3).load_state_dict({})
