@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import II, MISSING
 
 # -------------------------------------------------------------------------------------------------------------- engine
 
@@ -66,11 +66,15 @@ class CharacterConfig:
     joint_err_w: list[float] = field(default_factory=list)  # one per non-root body
 
 
+_CHARACTERS_OWN: Any = II("character.contact_bodies")
+
+
 @dataclass(frozen=True)
 class MotionConfig:
     name: str = MISSING
     character: str = MISSING  # the character the clip was made for
     motion_file: str = MISSING  # clip (.npz, .pkl) or dataset (.yaml)
+    contact_bodies: list[str] = _CHARACTERS_OWN  # may touch the ground: no fall
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,13 @@ def test_every_option_composes_and_passes_the_rules(override: str) -> None:
         assert run.env.motion_file == run.motion.motion_file == f"data/motions/humanoid/{run.motion.name}.pkl"
 
 
+def test_a_clip_that_lies_down_may_touch_the_ground() -> None:
+    assert to_run(compose()).env.contact_bodies == ["right_foot", "left_foot"]
+    assert to_run(compose(["motion=humanoid_cartwheel"])).env.contact_bodies[:2] == ["right_hand", "left_hand"]
+    assert len(to_run(compose(["motion=humanoid_roll"])).env.contact_bodies) == 15
+    assert to_run(compose(["motion=humanoid_roll", "env.contact_bodies=[head]"])).env.contact_bodies == ["head"]
+
+
 def test_every_rule_names_a_key_that_exists() -> None:
     keys = set().union(*(flatten(compose([f"engine={name}"])) for name in groups()["engine"].option_names()))
     assert set(RULES) <= keys

@@ -30,7 +30,7 @@ COMPOSITION = [
     ("engine.newkey=1", "engine.newkey: unknown key"),
     (
         "humanoid_run",
-        "humanoid_run: an override is written key=value or group=option; did you mean motion=humanoid_run?",
+        "is written key=value or group=option; did you mean motion=humanoid_run?",
     ),
     ("num_envs=[", "num_envs=[: not a valid override"),
     ("num_envs=1,2", "num_envs=1,2: a list is written num_envs=[1,2]; to run one after the other add --multirun"),
