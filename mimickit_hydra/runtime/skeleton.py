@@ -15,7 +15,7 @@ SKY, GROUND, GRID, SHADOW = "#dfe7f0", "#c3cad3", "#d6dbe2", "#98a1ac"
 BONE_RADIUS = 0.035  # m, of characters whose file has no geoms
 SUN_SLOPE = np.array([2.0, 4.5]) / 7.0  # metres the shadow moves in x and y for a metre of height
 NEAR = 0.2  # m in front of the camera; nothing nearer is drawn
-GRID_REACH = 9  # m around the target
+GRID_REACH = 14  # m around the target
 
 
 def frames(

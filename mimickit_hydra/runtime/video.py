@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,6 +92,8 @@ def write_video(
 
     The file appears whole or not at all. Returns its path.
     """
+    pictures = iter(pictures)
+    pictures = itertools.chain([next(pictures)], pictures)  # no writer is opened when nothing can be drawn
     ffmpeg = _ffmpeg()
     if ffmpeg is None and out.suffix != ".gif":
         warn("imageio-ffmpeg is missing (pip install imageio-ffmpeg); writing a GIF instead of mp4")
