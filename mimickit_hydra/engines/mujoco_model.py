@@ -311,10 +311,7 @@ def _place(spec: Any, obj: ObjectSpec, asset: _Asset, prefix: str) -> None:
     x, y, z, w = obj.start_rot
     root.pos, root.quat = obj.start_pos, [w, x, y, z]
     if obj.fix_root:
-        root.mocap = True
-        # MuJoCo lets children of a static body collide with it; of a floating one not. Treat both alike.
-        for child in root.bodies:
-            asset.spec.add_exclude(bodyname1=root.name, bodyname2=child.name)
+        root.mocap = True  # it can be moved by a reset, and does not collide with its children
     else:
         root.add_freejoint(name="root")
     spec.worldbody.add_frame().attach_body(root, prefix, "")
