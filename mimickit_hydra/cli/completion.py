@@ -94,6 +94,8 @@ def _arguments(command: str, before: Sequence[str], current: str) -> list[str]:
     if command == "train":
         if before and before[-1] in _FLAG_VALUES:
             return list(_FLAG_VALUES[before[-1]])
+        if before and before[-1] == "--from":
+            return []  # bash completes directories
         return list(_TRAIN_FLAGS) if current.startswith("-") else _overrides(current)
     if command == "list":
         return list(groups()) if not before else []

@@ -40,8 +40,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         gc.disable()  # composing makes many small objects and no cycles worth looking for: a tenth of the start-up time
         args, flags = _parse(arguments, prog)
         overrides = args.overrides
-        extra = _preflight(args) if _is_run(args) else []
+        extra = _preflight(args) if _is_run(args) else _check_shown(args)
         _hydra([*overrides, *extra, *flags], prog)
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:
         from mimickit_hydra.config.one_line import one_line
 
@@ -212,6 +214,15 @@ def _preflight(args: argparse.Namespace) -> list[str]:
     given = run.resume or _value_of("out_dir", args.overrides)
     run_dir = prepare_run_dir(given or _unused(str(run.out_dir)), resume=run.resume is not None)
     return [f"hydra.run.dir={quote(str(run_dir))}"]
+
+
+def _check_shown(args: argparse.Namespace) -> list[str]:
+    """Showing the config needs no checks, except for the keys that ``+`` carries past the schema."""
+    if args.cfg and any(text.startswith("+") for text in args.overrides):
+        from mimickit_hydra.config.compose import compose, to_run
+
+        to_run(compose(args.overrides))
+    return []
 
 
 def _unused(path: str) -> str:

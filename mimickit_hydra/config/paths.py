@@ -14,8 +14,8 @@ DATA_ENV_VAR = "MIMICKIT_DATA"  # directories searched before the bundled data, 
 
 
 def conf_dir() -> Path:
-    """The directory with the config groups: ``conf/`` of the clone, or the copy inside an installed package."""
-    for candidate in (_PACKAGE.parent / "conf", _PACKAGE / "conf"):
+    """The directory with the config groups: the copy inside an installed package, or ``conf/`` of the clone."""
+    for candidate in (_PACKAGE / "conf", _PACKAGE.parent / "conf"):
         if (candidate / "config.yaml").is_file():
             return candidate
     raise UserError(f"no config groups beside {_PACKAGE}: found no conf/config.yaml; reinstall mimickit-hydra")

@@ -156,6 +156,7 @@ BAD = [
     ["--cfg", "jobs"],
     ["--config-path", "/nowhere"],
     ["--cfg", "job", "agent.actor_epoch=3"],
+    ["--cfg", "job", "+foo=1"],
     ["--info", "defaults", "engine=newtn"],
     ["-m", "num_envs=4,0"],
     ["-m", "motion=humanoid_walk,humanoid_rnu"],
