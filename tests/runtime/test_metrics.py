@@ -5,31 +5,31 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from mimickit_hydra.envs.done import DONE_FAIL, DONE_NULL, DONE_SUCC, DONE_TIME
-from mimickit_hydra.envs.state import CharacterState
 from mimickit_hydra.runtime.metrics import TestMetrics, write_metrics
 
 DT = 0.1
 N, J, B, D = 2, 2, 3, 4
 
 
-def state(root_x: list[float], joint_angle: float = 0.0, dof_vel: torch.Tensor | None = None) -> CharacterState:
-    """Characters that stand at ``root_x``, every joint turned by ``joint_angle`` about x."""
+def state(root_x: list[float], joint_angle: float = 0.0, dof_vel: torch.Tensor | None = None) -> Any:
+    """What is measured of characters that stand at ``root_x``, every joint turned by ``joint_angle`` about x."""
     n = len(root_x)
     identity = torch.tensor([0.0, 0.0, 0.0, 1.0])
     turned = torch.tensor([math.sin(joint_angle / 2), 0.0, 0.0, math.cos(joint_angle / 2)])
     root = torch.zeros(n, 3)
     root[:, 0] = torch.tensor(root_x)
-    return CharacterState(
+    return SimpleNamespace(
         root_pos=root, root_rot=identity.repeat(n, 1), root_vel=torch.zeros(n, 3), root_ang_vel=torch.zeros(n, 3),
         joint_rot=turned.repeat(n, J, 1), dof_vel=torch.zeros(n, D) if dof_vel is None else dof_vel,
         body_pos=root.unsqueeze(1).repeat(1, B, 1), body_rot=identity.repeat(n, B, 1),
-        key_offset=torch.zeros(n, 1, 3), tan_norm=torch.zeros(n, 1 + J, 6),
     )  # fmt: skip
 
 
