@@ -4,7 +4,7 @@
 
 Two bare applications are timed: one that reads the composed config from a single YAML, and one that composes it from
 the same groups. All commands take turns within each round, so that the machine's other work hits them alike; the table
-gives medians of wall-clock seconds, and ratios to the single-YAML application.
+gives medians of wall-clock and of processor seconds, and their ratios to the single-YAML application.
 """
 
 from __future__ import annotations
@@ -52,30 +52,37 @@ def commands(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def measure(rounds: int) -> dict[str, float]:
-    """Median seconds of each command."""
+def measure(rounds: int) -> dict[str, tuple[float, float]]:
+    """Median wall-clock and processor seconds of each command."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         table = commands(folder)
-        seconds: dict[str, list[float]] = {label: [] for label in table}
+        seconds: dict[str, list[tuple[float, float]]] = {label: [] for label in table}
         for turn in range(rounds + 1):
             for label, command in table.items():
-                start = time.perf_counter()
+                start, used = time.perf_counter(), os.times()
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, env=env)
+                wall, now = time.perf_counter() - start, os.times()
+                processor = now.children_user + now.children_system - used.children_user - used.children_system
                 if turn > 0:  # the first round fills the caches
-                    seconds[label].append(time.perf_counter() - start)
-        return {label: statistics.median(values) for label, values in seconds.items()}
+                    seconds[label].append((wall, processor))
+        return {label: _medians(values) for label, values in seconds.items()}
+
+
+def _medians(values: list[tuple[float, float]]) -> tuple[float, float]:
+    walls, processors = zip(*values, strict=True)
+    return statistics.median(walls), statistics.median(processors)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     medians = measure(parser.parse_args().rounds)
-    base = next(iter(medians.values()))
-    print(f"{'command':40} {'median s':>9} {'ratio':>6}")
-    for label, seconds in medians.items():
-        print(f"{label:40} {seconds:9.3f} {seconds / base:6.2f}")
+    base_wall, base_processor = next(iter(medians.values()))
+    print(f"{'command':38} {'wall s':>8} {'ratio':>6} {'cpu s':>8} {'ratio':>6}")
+    for label, (wall, processor) in medians.items():
+        print(f"{label:38} {wall:8.3f} {wall / base_wall:6.2f} {processor:8.3f} {processor / base_processor:6.2f}")
 
 
 if __name__ == "__main__":

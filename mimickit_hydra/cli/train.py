@@ -156,9 +156,12 @@ def _unknown_flag(flag: str, parser: argparse.ArgumentParser) -> str:
 
 def _expand(overrides: list[str], from_run: str | None) -> list[str]:
     """Put the config of the run that is repeated, resumed or tested before the overrides given by hand."""
+    resume = _value_of("resume", overrides)
+    model = _value_of("model_file", overrides) if _value_of("mode", overrides) == "test" else ""
+    if not (resume or from_run or model):
+        return overrides
     from mimickit_hydra.config.repeat import CONFIG_FILE, overrides_of_run
 
-    resume = _value_of("resume", overrides)
     if resume:
         if from_run:
             raise UserError(f"--from {from_run}: cannot be combined with resume={resume}")
@@ -167,8 +170,7 @@ def _expand(overrides: list[str], from_run: str | None) -> list[str]:
         return [*overrides_of_run(resume), *overrides]
     if from_run:
         return [*overrides_of_run(from_run), *overrides]
-    model = _value_of("model_file", overrides)
-    if model and _value_of("mode", overrides) == "test":  # a policy only fits the config that it was trained with
+    if model:  # a policy only fits the config that it was trained with
         for folder in (Path(model), Path(model).parent, Path(model).parent.parent):
             if (folder / CONFIG_FILE).is_file():
                 return [*overrides_of_run(folder), *overrides]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,6 +70,8 @@ def _with_npz(path: Path) -> Iterator[Path]:
 
 def _nearest_files(path: str, data_root: Sequence[str]) -> list[str]:
     """Up to three existing files with a similar name, in the form a config would name them."""
+    import difflib
+
     wanted = Path(path)
     names: dict[str, str] = {}
     for root in [wanted.parent, *(root / _without_data(path).parent for root in _roots(data_root))]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -27,30 +25,27 @@ SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
 )
 
 
-def thawed(cls: type) -> DictConfig:
-    """A structured node that Hydra can merge into, although the dataclass is frozen.
-
-    OmegaConf marks the nodes of frozen dataclasses read-only. ``to_object`` still builds the frozen class. A list
-    whose default is None becomes mandatory: the YAML that extends the schema has to name it.
-    """
-    node: DictConfig = OmegaConf.structured(cls)
-    _thaw(node)
-    return node
-
-
-def _thaw(node: Any) -> None:
-    OmegaConf.set_readonly(node, False)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            _thaw(child)
-        elif isinstance(child, ListConfig) and child._is_none():
-            # Merging an interpolation into a list that is None would resolve it before its target has been merged.
-            child._set_value("???")
-
-
 def register() -> None:
     """Put every schema into Hydra's store. Calling it again changes nothing."""
     store = ConfigStore.instance()
     for group, name, cls in SCHEMAS:
-        store.store(group=group, name=name, node=thawed(cls), provider="schema")
+        folder = store.repo if group is None else store.repo.setdefault(group, {})
+        if f"{name}.yaml" not in folder:
+            store.store(group=group, name=name, node=cls, provider="schema")
+            thaw(folder[f"{name}.yaml"].node)
+
+
+def thaw(node: DictConfig) -> None:
+    """Let Hydra merge into the node of a frozen dataclass; ``to_object`` still builds the frozen class.
+
+    OmegaConf marks such nodes read-only. A list whose default is None becomes mandatory: the YAML that extends the
+    schema has to name it.
+    """
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            thaw(child)
+        elif isinstance(child, ListConfig) and child._is_none():
+            # Merging an interpolation into a list that is None would resolve it before its target has been merged.
+            child._set_value("???")
