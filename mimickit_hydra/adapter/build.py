@@ -16,7 +16,7 @@ from mimickit_hydra.config.paths import resolve_data_file
 from mimickit_hydra.config.schema import RunConfig
 from mimickit_hydra.engines.interface import Engine
 from mimickit_hydra.engines.registry import make_engine
-from mimickit_hydra.envs.env import Env
+from mimickit_hydra.envs.imitation import ImitationEnv
 from mimickit_hydra.envs.registry import build_scene, make_env
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.library import MotionLibrary
@@ -30,7 +30,7 @@ class Parts:
     character: CharacterModel
     library: MotionLibrary
     engine: Engine
-    env: Env
+    env: ImitationEnv
     agent: Agent
     timers: Timers
     char_file: str
@@ -52,7 +52,10 @@ def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | N
     )
     scene = build_scene(run.env, char_file)
     engine = make_engine(
-        _share_cores(run.engine, comm.world_size), scene, num_envs if num_envs is not None else run.num_envs, str(device)
+        _share_cores(run.engine, comm.world_size),
+        scene,
+        num_envs if num_envs is not None else run.num_envs,
+        str(device),
     )
     env = make_env(run.env, engine, character, library, timers)
     update_threads = max(1, available_cores() // comm.world_size)

@@ -88,6 +88,8 @@ def _train_worker(comm: Comm, device: torch.device, job: Job) -> float | None:
         elif run.model_file is not None:
             _say(comm, f"starting from the weights of {load_model(parts, run.model_file)}")
         with _reporting(comm, job, parts) as (logger, progress):
+            if progress is not None:
+                progress.best_return = trainer.state.best_return
             reason = trainer.run(logger, progress)
         return _finish(comm, job, parts, trainer, reason, stop.requested)
 
@@ -135,6 +137,8 @@ def _finish(comm: Comm, job: Job, parts: Parts, trainer: Any, reason: str, signa
         raise SystemExit(STOPPED_EXIT_CODE)
     metrics = None
     if job.run.test_episodes > 0:
+        if (job.run_dir / "checkpoints" / "best.pt").exists():
+            _say(comm, f"testing     {load_model(parts, str(job.run_dir))}")
         metrics = evaluate(parts, job.run_dir, episodes=job.run.test_episodes, video=job.run.video)
     _say_results(comm, job.run_dir, trainer.last_checkpoint, metrics)
     if metrics is not None:
@@ -167,7 +171,7 @@ def _test_worker(comm: Comm, device: torch.device, job: Job) -> float:
 
 
 def load_model(parts: Parts, model_file: str) -> Path:
-    """Put the weights of a run directory (its best), one of our checkpoints or a MimicKit ``model.pt`` into the agent."""
+    """Put weights into the agent: a run directory's best, one of our checkpoints, or a MimicKit ``model.pt``."""
     path = Path(model_file).expanduser()
     best = path / "checkpoints" / "best.pt"
     checkpoint = load_checkpoint(best if path.is_dir() and best.exists() else path)

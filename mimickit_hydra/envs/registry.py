@@ -11,7 +11,6 @@ import torch
 from mimickit_hydra.config.schema import CharEnvConfig, DeepMimicEnvConfig
 from mimickit_hydra.engines.interface import Engine, ObjectModel, ObjectSpec, SceneSpec
 from mimickit_hydra.envs.actions import action_bounds
-from mimickit_hydra.envs.env import Env
 from mimickit_hydra.envs.errors import EnvError, nearest
 from mimickit_hydra.envs.imitation import CHARACTER, ImitationEnv
 from mimickit_hydra.envs.parts import CharacterObs, Fall, ImitationReward, Part, PhaseObs, PoseLost, TargetObs
@@ -30,9 +29,9 @@ def build_scene(config: CharEnvConfig, char_file: str) -> SceneSpec:
 
 def make_env(
     config: CharEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary, timers: Any = None
-) -> Env:
+) -> ImitationEnv:
     """The env that ``config.env_name`` asks for, on the engine of :func:`build_scene`; EnvError if it cannot be."""
-    makers: dict[str, Callable[..., Env]] = {"deepmimic": _make_deepmimic}
+    makers: dict[str, Callable[..., ImitationEnv]] = {"deepmimic": _make_deepmimic}
     if config.env_name not in makers:
         hint = nearest(config.env_name, list(makers))
         raise EnvError(f"env.env_name: found {config.env_name!r}, allowed are {', '.join(makers)}{hint}")

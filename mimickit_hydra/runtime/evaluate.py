@@ -78,7 +78,7 @@ def evaluate(
     """
     agent, env = parts.agent, parts.env
     metrics = TestMetrics(env.num_envs, env.control_dt, env.device)
-    film = Film(env, int(round(MAX_FILM_SECONDS / env.control_dt))) if video else None
+    film = Film(env, round(MAX_FILM_SECONDS / env.control_dt)) if video else None
     env.set_mode(True)
     try:
         _roll(agent, env, metrics, film, episodes)
@@ -114,8 +114,10 @@ def _render(film: Film, parts: Testable, run_dir: Path) -> None:
 
     character, reference = film.trajectories()
     try:
-        render_video(
-            run_dir / "video.mp4", parts.char_file, character, reference, fps=int(round(1.0 / parts.env.control_dt))
+        report = render_video(
+            run_dir / "video.mp4", parts.char_file, character, reference, fps=round(1.0 / parts.env.control_dt)
         )
+        for line in report.warnings:
+            print(f"warning: {line}", flush=True)
     except (UserError, OSError) as error:  # the run's numbers are safe; a missing picture must not fail it
         print(f"warning: no video was written: {error}", flush=True)

@@ -68,6 +68,8 @@ class TestMetrics:
         has_jerk, has_acceleration = (age >= 2).double(), (age >= 1).double()
         joints = quat_diff_angle(character.joint_rot, reference.joint_rot).mean(-1, keepdim=True)
         errors = torch.cat([tracking_errors(character, reference), joints], dim=-1).double()
+        # A simulation that diverged reads NaN; its episode counts as a failure and must not blank everybody's errors.
+        errors, acceleration = torch.nan_to_num(errors), torch.nan_to_num(acceleration)
         step = [torch.ones_like(has_jerk), jerk * has_jerk, has_jerk, acceleration * has_acceleration, has_acceleration]
         self._running += torch.cat([torch.stack(step, dim=-1), errors], dim=-1)
         self._returns += reward

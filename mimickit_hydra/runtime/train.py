@@ -201,5 +201,6 @@ class Trainer:
         last = f"; the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else ""
         return (
             f"training stopped at iteration {self.agent.iteration}: {where} is not finite. "
-            f"State dumped to {path}{last}. Lower agent.actor_optimizer.learning_rate or agent.critic_optimizer.learning_rate"
+            f"State dumped to {path}{last}. "
+            "A lower agent.actor_optimizer.learning_rate or agent.critic_optimizer.learning_rate may help"
         )
