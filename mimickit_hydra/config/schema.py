@@ -55,6 +55,15 @@ class IsaacGymEngineConfig(EngineConfig):
 
 
 @dataclass(frozen=True)
+class StaticObjectConfig:
+    """One fixed rigid body of the scene: where its origin stands, and its shape."""
+
+    pos: list[float] = MISSING  # m
+    file: str = MISSING
+    rot: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 1.0])  # quaternion, xyzw
+
+
+@dataclass(frozen=True)
 class CharacterConfig:
     """What an env needs to know about one character. Lists over bodies follow the depth-first order of the asset."""
 
@@ -64,6 +73,8 @@ class CharacterConfig:
     key_bodies: list[str] = field(default_factory=list)
     contact_bodies: list[str] = field(default_factory=list)
     joint_err_w: list[float] = field(default_factory=list)  # one per non-root body
+    pose_termination_dist: float = 1.0  # m, by the size of the body
+    zero_center_action: bool = False
 
 
 _CHARACTERS_OWN: Any = II("character.contact_bodies")
@@ -75,11 +86,17 @@ class MotionConfig:
     character: str = MISSING  # the character the clip was made for
     motion_file: str = MISSING  # clip (.npz, .pkl) or dataset (.yaml)
     contact_bodies: list[str] = _CHARACTERS_OWN  # may touch the ground: no fall
+    objects: list[StaticObjectConfig] = field(default_factory=list)  # what the recorded person climbed over
+
+
+_COMPUTES_OWN: Any = II("compute.num_envs")
 
 
 @dataclass(frozen=True)
 class MethodConfig:
     name: str = MISSING
+    mode: str = "train"  # what a run of it does unless told otherwise: train | test
+    num_envs: int = _COMPUTES_OWN  # as many as the machine carries
 
 
 # ----------------------------------------------------------------------------------------------------------------- env
@@ -112,18 +129,109 @@ class DeepMimicEnvConfig(CharEnvConfig):
     rand_reset: bool = True
     contact_bodies: list[str] = field(default_factory=list)
     joint_err_w: list[float] | None = None
-    reward_pose_w: float = MISSING
-    reward_vel_w: float = MISSING
-    reward_root_pose_w: float = MISSING
-    reward_root_vel_w: float = MISSING
-    reward_key_pos_w: float = MISSING
-    reward_pose_scale: float = MISSING
-    reward_vel_scale: float = MISSING
-    reward_root_pose_scale: float = MISSING
-    reward_root_vel_scale: float = MISSING
-    reward_key_pos_scale: float = MISSING
+    # The imitation reward: what computes another reward may leave them out.
+    reward_pose_w: float | None = None
+    reward_vel_w: float | None = None
+    reward_root_pose_w: float | None = None
+    reward_root_vel_w: float | None = None
+    reward_key_pos_w: float | None = None
+    reward_pose_scale: float | None = None
+    reward_vel_scale: float | None = None
+    reward_root_pose_scale: float | None = None
+    reward_root_vel_scale: float | None = None
+    reward_key_pos_scale: float | None = None
     log_tracking_error: bool = False
     visualize_ref_char: bool = True
+
+
+@dataclass(frozen=True)
+class StaticObjectsEnvConfig(DeepMimicEnvConfig):
+    objects: list[StaticObjectConfig] = MISSING
+
+
+@dataclass(frozen=True)
+class AMPEnvConfig(DeepMimicEnvConfig):
+    num_disc_obs_steps: int = MISSING  # control steps a discriminator observation spans
+    disc_dof_vel_obs: bool = True
+
+
+@dataclass(frozen=True)
+class ASEEnvConfig(AMPEnvConfig):
+    default_reset_prob: float = MISSING  # resets to init_pose instead of the reference
+
+
+@dataclass(frozen=True)
+class ADDEnvConfig(AMPEnvConfig):
+    pass
+
+
+@dataclass(frozen=True)
+class SMPEnvConfig(AMPEnvConfig):
+    pass
+
+
+@dataclass(frozen=True)
+class LocationEnvConfig(SMPEnvConfig):
+    """Walk to a point on the ground."""
+
+    tar_speed: float = MISSING  # m/s
+    tar_change_time_min: float = MISSING  # s
+    tar_change_time_max: float = MISSING
+    tar_dist_max: float = MISSING  # m
+    tar_dist_min: float = 0.0
+    dist_threshold: float = 0.5  # m^2: compared with the squared distance
+    pos_err_scale: float = 0.5  # 1/m^2
+    vel_err_scale: float = 4.0  # s^2/m^2
+    pos_reward_w: float = 0.5
+    vel_reward_w: float = 0.4
+    face_reward_w: float = 0.1
+
+
+@dataclass(frozen=True)
+class SteeringEnvConfig(SMPEnvConfig):
+    """Walk in one direction at one speed while facing another direction."""
+
+    rand_tar_dir: bool = True
+    rand_face_dir: bool = True
+    tar_speed_min: float = MISSING  # m/s
+    tar_speed_max: float = MISSING
+    tar_change_time_min: float = MISSING  # s
+    tar_change_time_max: float = MISSING
+    reward_steering_tar_w: float = MISSING
+    reward_steering_face_w: float = MISSING
+    reward_steering_vel_scale: float = MISSING  # s^2/m^2
+
+
+@dataclass(frozen=True)
+class DodgeballEnvConfig(SMPEnvConfig):
+    """Do not be hit by balls thrown from all sides."""
+
+    proj_target_body: str = MISSING
+    num_projectiles: int = 1
+    hit_dist: float = 0.8  # m
+    hit_force_threshold: float = 0.1  # N
+    hit_delta_v_threshold: float = 1.5  # m/s
+    proj_aim_noise_scale: float = 0.1  # m
+    proj_dist_min: float = 8.0  # m
+    proj_dist_max: float = 10.0
+    proj_h_min: float = 0.5  # m
+    proj_h_max: float = 2.5
+    proj_speed_min: float = 12.0  # m/s
+    proj_speed_max: float = 15.0
+    proj_trigger_time_min: float = 1.0  # s
+    proj_trigger_time_max: float = 4.0
+
+
+@dataclass(frozen=True)
+class ViewMotionEnvConfig(CharEnvConfig):
+    """Plays the reference motion, with no physics in it."""
+
+    motion_file: str = MISSING
+
+
+@dataclass(frozen=True)
+class DofTestEnvConfig(CharEnvConfig):
+    """Drives one degree of freedom after the other, with the root held."""
 
 
 # --------------------------------------------------------------------------------------------------------------- agent
@@ -179,6 +287,96 @@ class PPOAgentConfig(AgentConfig):
     ppo_clip_ratio: float = 0.2
 
 
+@dataclass(frozen=True)
+class LCPAgentConfig(PPOAgentConfig):
+    lcp_weight: float = MISSING
+
+
+@dataclass(frozen=True)
+class AWRAgentConfig(AgentConfig):
+    awr_temp: float = MISSING
+    a_weight_clip: float = MISSING
+
+
+@dataclass(frozen=True)
+class AMPModelConfig(ModelConfig):
+    disc_net: str = MISSING
+
+
+@dataclass(frozen=True)
+class AMPAgentConfig(PPOAgentConfig):
+    model: AMPModelConfig = field(default_factory=AMPModelConfig)
+    disc_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    disc_epochs: int = MISSING
+    disc_batch_size: float = MISSING
+    disc_buffer_size: int = MISSING  # samples, per process
+    disc_replay_samples: int = MISSING  # samples kept of an iteration once the buffer is full
+    disc_logit_reg: float = MISSING
+    disc_grad_penalty: float = MISSING
+    disc_reward_scale: float = MISSING
+    disc_eval_batch_size: int = 0  # samples, 0 = all at once
+    task_reward_weight: float = MISSING
+    disc_reward_weight: float = MISSING
+
+
+@dataclass(frozen=True)
+class ADDAgentConfig(AMPAgentConfig):
+    pass
+
+
+@dataclass(frozen=True)
+class ASEModelConfig(AMPModelConfig):
+    enc_net: str = MISSING
+    latent_dim: int = MISSING
+
+
+@dataclass(frozen=True)
+class ASEAgentConfig(AMPAgentConfig):
+    model: ASEModelConfig = field(default_factory=ASEModelConfig)
+    enc_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    enc_epochs: int = MISSING
+    enc_batch_size: float = MISSING
+    enc_eval_batch_size: int = 0  # samples, 0 = all at once
+    latent_time_min: float = MISSING  # s of env time
+    latent_time_max: float = MISSING
+    diversity_weight: float = MISSING
+    diversity_tar: float = MISSING
+    enc_reward_weight: float = MISSING
+
+
+@dataclass(frozen=True)
+class SMPAgentConfig(PPOAgentConfig):
+    critic_loss_weight: float = 1.0  # stands in MimicKit's files, which never read it: 1 is what happens
+    smp_prior_cfg: str = MISSING
+    smp_prior_model: str = MISSING
+    smp_eval_batch_size: int = MISSING  # samples
+    smp_reward_scale: float = 1.0
+    smp_reward_weight: float = MISSING
+    task_reward_weight: float = MISSING
+    sds_loss_scale: float = MISSING
+    sds_normalizer_samples: float = float("inf")
+    diffusion_steps: list[int] = MISSING  # diffusion times the score loss is averaged over
+    enable_gsi: bool = False  # start states from the prior instead of the clips
+    gsi_iters: int = 50
+    gsi_sampler: str = "ddpm"  # ddpm | ddim
+    gsi_inference_steps: int = 10  # ddim only
+    gsi_buffer_size: int = 4096
+    gsi_regen_num_motions: int = 1024
+    gsi_batch_size: int = 256
+
+
+@dataclass(frozen=True)
+class DummyAgentConfig:
+    """Acts with zeros and learns nothing: for envs that move the character themselves."""
+
+    agent_name: str = MISSING
+    discount: float = 0.99
+    steps_per_iter: int = 32
+    iters_per_output: int = 100
+    test_episodes: int = 10
+    normalizer_samples: float = 10000
+
+
 # ------------------------------------------------------------------------------------------------------ run and logging
 
 
@@ -189,6 +387,27 @@ class ComputeConfig:
     num_envs: int = MISSING  # per process
     devices: list[str] = MISSING  # one process per entry
     max_minutes: float = float("inf")  # wall-clock budget of the training loop
+
+
+@dataclass(frozen=True)
+class CoreConfig:
+    """Whose code runs: ours, or a MimicKit checkout of the user's."""
+
+    name: str = MISSING  # native | mimickit
+    video: bool = True  # what video is by default
+
+
+@dataclass(frozen=True)
+class MimickitCoreConfig(CoreConfig):
+    """A checkout that the composed config is handed to. Keys its code has and ours lacks go into the open tables."""
+
+    root: str = MISSING  # the checkout
+    python: str | None = None  # interpreter or virtual environment that has its packages; null = this one
+    entry: str = "mimickit/run.py"  # the script that reads its flags, from the root
+    engine: dict[str, Any] = field(default_factory=dict)  # laid over the composed engine; null takes a key out
+    env: dict[str, Any] = field(default_factory=dict)  # likewise
+    agent: dict[str, Any] = field(default_factory=dict)  # likewise
+    args: dict[str, Any] = field(default_factory=dict)  # flags of its command line, without the dashes
 
 
 @dataclass(frozen=True)
@@ -217,6 +436,7 @@ class RunConfig:
     rand_seed: int | None = None
     save_int_models: bool = False
     data_root: list[str] = field(default_factory=list)  # searched before the bundled data; MIMICKIT_DATA too
+    core: Any = MISSING
     engine: Any = MISSING
     character: Any = MISSING
     motion: Any = MISSING
