@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mimickit_hydra.config.schema import DeepMimicEnvConfig
+from mimickit_hydra.config import schema
 from mimickit_hydra.engines.interface import Engine, ObjectModel, ObjectState
 from mimickit_hydra.envs.registry import make_env
 from mimickit_hydra.motion.character import CharacterModel
@@ -17,6 +17,16 @@ from mimickit_hydra.motion.clip import LoopMode, MotionClip
 from mimickit_hydra.motion.library import MotionLibrary
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+CONFIGS = {
+    "deepmimic": schema.DeepMimicEnvConfig,
+    "amp": schema.AMPEnvConfig,
+    "ase": schema.ASEEnvConfig,
+    "add": schema.ADDEnvConfig,
+    "smp": schema.SMPEnvConfig,
+    "task_location": schema.LocationEnvConfig,
+    "task_steering": schema.SteeringEnvConfig,
+    "task_dodgeball": schema.DodgeballEnvConfig,
+}
 
 
 class StoredStateEngine(Engine):
@@ -97,8 +107,12 @@ class Golden:
     def has(self, case: str, name: str) -> bool:
         return f"{case}/{name}" in self.data
 
-    def config(self, case: str) -> DeepMimicEnvConfig:
-        return DeepMimicEnvConfig(**json.loads(str(self.data[f"{case}/config_json"])))
+    def raw_config(self, case: str) -> dict[str, Any]:
+        return json.loads(str(self.data[f"{case}/config_json"]))
+
+    def config(self, case: str) -> Any:
+        raw = self.raw_config(case)
+        return CONFIGS[raw["env_name"]](**raw)
 
     def engine_config(self, case: str) -> dict[str, Any]:
         return json.loads(str(self.data[f"{case}/engine_json"]))
@@ -131,7 +145,7 @@ class Golden:
             weights.append(float(get("weight")))
         return MotionLibrary(clips, weights, character, "cpu")
 
-    def env(self, case: str, num_envs: int | None = None, config: DeepMimicEnvConfig | None = None, **engine: Any):
+    def env(self, case: str, num_envs: int | None = None, config: Any = None, **engine: Any):
         """(env, engine) of one case."""
         character = self.character()
         settings = {**self.engine_config(case), **engine}
