@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mimickit_hydra.agents import metrics, state
 from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, batch_size
 from mimickit_hydra.agents.comm import Comm
-from mimickit_hydra.agents.evaluation import TestCallback, no_test, run_test
+from mimickit_hydra.agents.evaluation import ShouldStop, TestCallback, no_test, run_test
 from mimickit_hydra.agents.metrics import MetricMeans
 from mimickit_hydra.agents.normalizers import ActionNormalizer, ObsNormalizer
 from mimickit_hydra.agents.optimizer import HeadOptimizer
@@ -98,7 +98,11 @@ class Agent(abc.ABC):
     def _build_networks(self) -> None:
         self.net._obs_norm = ObsNormalizer(self.env.obs_size, clip=OBS_CLIP)
         self.net._a_norm = ActionNormalizer(self.env.action_low.cpu(), self.env.action_high.cpu())
+        self._build_normalizers()
         self.net._model = self._build_model()
+
+    def _build_normalizers(self) -> None:  # noqa: B027
+        """A method's further statistics: children of ``net``, named as in a checkpoint."""
 
     def _build_buffer(self) -> None:
         size = self.env.obs_size
@@ -114,8 +118,13 @@ class Agent(abc.ABC):
     def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:  # noqa: B027
         """After each step and before the resets: copy further outputs of the environment."""
 
+    def _update_statistics(self) -> None:
+        """Once an iteration, after its gradient steps."""
+        if self.normalizer_open:
+            self._update_normalizers()
+
     def _update_normalizers(self) -> None:
-        """With this iteration's samples, after its gradient steps, while the window is open."""
+        """With this iteration's samples, while the window is open."""
         self.obs_norm.record(self.buffer["obs"])
         self.obs_norm.update(self.comm)
 
@@ -169,8 +178,7 @@ class Agent(abc.ABC):
             self._train_returns.add(self.buffer["reward"], self.buffer["done"])
             data = self._build_train_data()
             losses = self._update()
-            if self.normalizer_open:
-                self._update_normalizers()
+            self._update_statistics()
             self.samples += self._samples_per_iter
             row = self._row({**losses, **data}, exploration)
         self._use_threads(1)
@@ -256,7 +264,9 @@ class Agent(abc.ABC):
     def _sample_action(self, norm_obs: Tensor) -> Tensor:
         """A random environment action [N, A] outside of training."""
 
-    def test(self, episodes: int, callback: TestCallback | None = None) -> dict[str, float]:
+    def test(
+        self, episodes: int, callback: TestCallback | None = None, should_stop: ShouldStop | None = None
+    ) -> dict[str, float]:
         """Return of the deterministic policy, see :func:`evaluation.run_test`.
 
         Environments, trackers and torch's random state are left as they were found, so that a run with tests and one
@@ -267,7 +277,7 @@ class Agent(abc.ABC):
         self._start()
         self._use_threads(1)
         with self._section("test"):
-            return run_test(self.env, self.act, self.comm, self.device, episodes, callback)
+            return run_test(self.env, self.act, self.comm, self.device, episodes, callback, should_stop)
 
     # ------------------------------------------------------------------------------------------------------ checkpoints
 
@@ -329,7 +339,7 @@ class Agent(abc.ABC):
         bad = [key for key, value in info.items() if not math.isfinite(float(value))]
         if not bad:
             return None
-        places = state.non_finite_places(self.buffer, self.net, ("final_obs", "reward", "norm_obs", "action"))
+        places = state.non_finite_places(self.buffer, self.net, ("final_obs", "reward", "norm_obs", "action", "disc_obs"))
         return f"{', '.join(bad)} (non-finite in {', '.join(places)})" if places else ", ".join(bad)
 
     # ---------------------------------------------------------------------------------------------------------- helpers
@@ -347,9 +357,9 @@ class Agent(abc.ABC):
         if self.comm.world_size > 1:
             for tensor in self.net.state_dict().values():
                 self.comm.broadcast_(tensor)
-            for child in self.net.children():
-                if isinstance(child, ObsNormalizer):
-                    child.rebuild()
+            for module in self.net.modules():
+                if isinstance(module, ObsNormalizer):
+                    module.rebuild()
 
     def _global_samples_per_iter(self) -> int:
         count = torch.tensor([self.buffer.num_samples], dtype=torch.int64, device=self.device)

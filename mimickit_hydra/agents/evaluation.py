@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mimickit_hydra.envs.env import Env
 
 Policy = Callable[[Tensor], Tensor]  # raw obs [N, O] -> environment action [N, A]
+ShouldStop = Callable[[], bool]
 TestCallback = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]  # (step, obs, action, reward, done)
 
 _ACCELERATOR_STRIDE = 8  # steps between two looks at whether a test is over, where a look stalls the device
@@ -30,18 +31,25 @@ def no_test() -> dict[str, float]:
 
 @torch.no_grad()
 def run_test(
-    env: Env, policy: Policy, comm: Comm, device: torch.device, episodes: int, callback: TestCallback | None = None
+    env: Env,
+    policy: Policy,
+    comm: Comm,
+    device: torch.device,
+    episodes: int,
+    callback: TestCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> dict[str, float]:
     """Run ``policy`` until every environment has ended its share of ``episodes``.
 
     Every environment ends at least ceil(ceil(episodes / processes) / N), so that short episodes are not favoured;
-    further ones of fast environments count too. ``callback`` sees each step before the resets. Returns
+    further ones of fast environments count too. ``callback`` sees each step before the resets. Once ``should_stop`` says
+    so the rollout ends early, and the numbers are those of the episodes until then. Returns
     ``Test_Return``, ``Test_Episode_Length``, ``Test_Episodes`` over all processes, and the env's diagnostics.
     """
     with undisturbed(env, device):
         env.set_mode(True)
         try:
-            tracker = _rollout(env, policy, device, _share(env, comm, episodes), callback)
+            tracker = _rollout(env, policy, device, _share(env, comm, episodes), callback, should_stop)
             scalars = {name: value.double().mean() for name, value in env.diagnostics().items()}
         finally:
             env.set_mode(False)
@@ -68,13 +76,20 @@ def _share(env: Env, comm: Comm, episodes: int) -> int:
 
 
 def _rollout(
-    env: Env, policy: Policy, device: torch.device, episodes_per_env: int, callback: TestCallback | None
+    env: Env,
+    policy: Policy,
+    device: torch.device,
+    episodes_per_env: int,
+    callback: TestCallback | None,
+    should_stop: ShouldStop | None = None,
 ) -> ReturnTracker:
     stride = 1 if device.type == "cpu" else _ACCELERATOR_STRIDE
     tracker = ReturnTracker(env.num_envs, device)
     env.reset()
     step = 0
     while step % stride or int(tracker.episodes.min()) < episodes_per_env:
+        if should_stop is not None and should_stop():
+            break
         action = policy(env.obs)
         obs, reward, done, _ = env.step(action)
         tracker.add(reward, done)
