@@ -16,6 +16,7 @@ GROUP_HELP = {
     "motion": "what to imitate",
     "env": "observations, rewards and terminations",
     "agent": "the learning algorithm",
+    "core": "whose code runs: ours, or a MimicKit checkout of your own",
     "compute": "what the machine can carry; chosen by the engine",
     "logger": "where the numbers go",
     "experiment": "a whole run by name",
