@@ -58,9 +58,18 @@ def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | N
         str(device),
     )
     env = make_env(run.env, engine, character, library, timers)
-    update_threads = max(1, available_cores() // comm.world_size)
-    agent = make_agent(run.agent, env, device, comm, timers, update_threads)
+    agent = make_agent(run.agent, env, device, comm, timers, _update_threads(run, comm.world_size))
     return Parts(character, library, engine, env, agent, timers, char_file)
+
+
+SAMPLES_WORTH_THREADS = 2048  # a smaller update ends before its threads have met
+
+
+def _update_threads(run: RunConfig, world_size: int) -> int:
+    """Torch threads of an update on the CPU, while the physics rests."""
+    if run.num_envs * run.agent.steps_per_iter < SAMPLES_WORTH_THREADS:
+        return 1
+    return max(1, available_cores() // world_size)
 
 
 def _share_cores(engine: Any, world_size: int) -> Any:

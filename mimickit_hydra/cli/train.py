@@ -90,6 +90,8 @@ def _start(cfg: DictConfig, hydra: Any) -> float | None:
     run = to_run(cfg)
     validate(run)
     text = choices_header(hydra.runtime.choices) + resolved_yaml(cfg)
+    # Read when torch loads: threads that spin while they wait would take the cores from the physics and from others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from mimickit_hydra.adapter.run import run as start
 
     return start(run, resolved_yaml=text, overrides=list(hydra.overrides.task), out_dir=out_dir)
