@@ -339,7 +339,8 @@ class Agent(abc.ABC):
         bad = [key for key, value in info.items() if not math.isfinite(float(value))]
         if not bad:
             return None
-        places = state.non_finite_places(self.buffer, self.net, ("final_obs", "reward", "norm_obs", "action", "disc_obs"))
+        fields = ("final_obs", "reward", "norm_obs", "action", "disc_obs")
+        places = state.non_finite_places(self.buffer, self.net, fields)
         return f"{', '.join(bad)} (non-finite in {', '.join(places)})" if places else ", ".join(bad)
 
     # ---------------------------------------------------------------------------------------------------------- helpers

@@ -74,14 +74,16 @@ class ObsNormalizer(nn.Module):
     def unnormalize(self, x: Tensor) -> Tensor:
         return torch.addcmul(self._mean, x, self._std)
 
-    def record(self, x: Tensor) -> None:
-        """Add samples [..., O] to the sums of the next :meth:`update`."""
+    def record(self, x: Tensor, count: int | None = None) -> None:
+        """Add samples [..., O] to the sums of the next :meth:`update`, weighing as much as ``count`` samples do."""
         rows = x.reshape(-1, x.shape[-1])
+        count = rows.shape[0] if count is None else count
+        weight = count / rows.shape[0]
         for chunk in rows.split(_ROWS):
             delta = chunk.double().sub_(self._exact["mean"])
-            self._exact["sum"] += delta.sum(0)
-            self._exact["sum_sq"] += delta.square_().sum(0)
-        self._recorded += rows.shape[0]
+            self._exact["sum"].add_(delta.sum(0), alpha=weight)
+            self._exact["sum_sq"].add_(delta.square_().sum(0), alpha=weight)
+        self._recorded += count
 
     def update(self, comm: Comm) -> None:
         """Fold what all processes recorded into the statistics (one collective); nothing recorded changes nothing."""

@@ -26,6 +26,7 @@ class PPOAgent(Agent):
     """
 
     config: PPOAgentConfig
+    _input_fields: tuple[str, ...] = ("norm_obs",)  # what actor and critic see, by rollout field
 
     # --------------------------------------------------------------------------------------------------------- networks
 
@@ -112,11 +113,18 @@ class PPOAgent(Agent):
             getattr(env, "reward_fail", 0.0),
         )
         target = td_lambda_return(self._rewards(), next_value, buffer["done"], config.discount, config.td_lambda)
-        mask = None if self._all_sampled else buffer["mask"]
-        adv = normalize_advantage(target - value, mask, self.comm, config.norm_adv_clip)
+        adv = normalize_advantage(target - value, self._mask(), self.comm, self._adv_clip())
         buffer["tar_val"].copy_(target)
         buffer["adv"].copy_(adv.adv)
         return {"adv_mean": adv.mean, "adv_std": adv.std}
+
+    def _adv_clip(self) -> float | None:
+        """Normalised advantages are clamped to ± this."""
+        return self.config.norm_adv_clip
+
+    def _mask(self) -> Tensor | None:
+        """1 where the action was sampled [T, N]; None if all were."""
+        return None if self._all_sampled else self.buffer["mask"]
 
     def _rewards(self) -> Tensor:
         """What the policy is trained on, [T, N]."""
@@ -150,26 +158,38 @@ class PPOAgent(Agent):
         return {**self._update_critic(), **self._update_actor()}
 
     def _update_critic(self, indices: Tensor | None = None) -> dict[str, Tensor]:
-        fields = self._fields("norm_obs", "tar_val")
+        fields = self._fields(*self._input_fields, "tar_val")
         return self._run_updates(
             "critic", self._critic_loss, fields, self.config.critic_epochs, self._critic_batch, indices
         )
 
     def _update_actor(self, indices: Tensor | None = None) -> dict[str, Tensor]:
-        names = ("norm_obs", "action", "a_logp", "adv") + (() if self._all_sampled else ("mask",))
+        names = (*self._input_fields, *self._actor_fields()) + (() if self._all_sampled else ("mask",))
         return self._run_updates(
             "actor", self._actor_loss, self._fields(*names), self.config.actor_epochs, self._actor_batch, indices
         )
+
+    def _actor_fields(self) -> tuple[str, ...]:
+        """What the actor's loss needs besides its input."""
+        return ("action", "a_logp", "adv")
 
     def _fields(self, *names: str) -> dict[str, Tensor]:
         return {name: self.buffer.flat(name) for name in names}
 
     def _critic_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        return critic_loss(self.model.critic(batch["norm_obs"]), batch["tar_val"]), {}
+        return critic_loss(self.model.critic(self._inputs(batch)), batch["tar_val"]), {}
+
+    def _inputs(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """What actor and critic see of a minibatch, [B, I]."""
+        return batch["norm_obs"]
 
     def _actor_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._policy_loss(self.model.actor(self._inputs(batch)), batch)
+
+    def _policy_loss(self, dist: DiagGaussian, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The actor's loss, given what it put out for the minibatch."""
         return ppo_actor_loss(
-            self.model.actor(batch["norm_obs"]),
+            dist,
             batch["action"],
             batch["a_logp"],
             batch["adv"],

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from mimickit_hydra.agents.agent import Agent
+from mimickit_hydra.agents.awr_agent import AWRAgent
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.agents.lcp_agent import LCPAgent
 from mimickit_hydra.agents.ppo_agent import PPOAgent
 from mimickit_hydra.config.one_line import suggestion
 from mimickit_hydra.config.schema import AgentConfig
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from mimickit_hydra.envs.env import Env
     from mimickit_hydra.runtime.timers import Timers
 
-AGENTS: dict[str, type[Agent]] = {"PPO": PPOAgent}
+AGENTS: dict[str, type[Agent]] = {"PPO": PPOAgent, "AWR": AWRAgent, "LCP": LCPAgent}
 
 
 def make_agent(

@@ -78,8 +78,8 @@ class ToyEnv(Env):
             tensor.copy_(state[name])
 
 
-def toy_config(**changes: object) -> PPOAgentConfig:
-    """A small PPO with Adam; ``changes`` replace its keys."""
+def toy_config(config_class: type = PPOAgentConfig, **changes: object) -> PPOAgentConfig:
+    """A small PPO (or another method) with Adam; ``changes`` replace its keys."""
     values: dict[str, object] = {
         "agent_name": "PPO",
         "model": ModelConfig("fc_2layers_128units", "fc_2layers_128units", 0.01, "FIXED", 0.2),
@@ -93,4 +93,4 @@ def toy_config(**changes: object) -> PPOAgentConfig:
         "critic_epochs": 2,
         "critic_batch_size": 4,
     }
-    return PPOAgentConfig(**{**values, **changes})
+    return config_class(**{**values, **changes})
