@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -17,10 +19,18 @@ from mimickit_hydra.adapter.build import Parts, build
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.schema import RunConfig
-from mimickit_hydra.runtime.checkpoint import LoadedCheckpoint, load_checkpoint
+from mimickit_hydra.runtime.checkpoint import (
+    LoadedCheckpoint,
+    has_complete_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+)
+from mimickit_hydra.runtime.lock import RunLock, job_id
 from mimickit_hydra.runtime.processes import check_devices, launch
 from mimickit_hydra.runtime.rng import seed_everything
 from mimickit_hydra.runtime.run_dir import prepare_run_dir, write_run_files
+from mimickit_hydra.runtime.signals import STOPPED_EXIT_CODE, Stopped, StopSignal
+from mimickit_hydra.runtime.state_file import FAILED, FINISHED, STOPPED, StateReporter
 
 SEED_STRIDE = 41  # rank k draws from rand_seed + 41 k
 
@@ -32,23 +42,72 @@ class Job:
     run: RunConfig
     run_dir: Path
     config_yaml: str
-    resume: bool
+    resume: bool  # there is a checkpoint to go on from
+    again: bool  # the directory may hold what an earlier start left
+    reporter: StateReporter | None = None
 
 
-def run(run: RunConfig, *, resolved_yaml: str, overrides: list[str], out_dir: str) -> float | None:
+def run(
+    run: RunConfig, *, resolved_yaml: str, overrides: list[str], out_dir: str, restart: bool = False
+) -> float | None:
     """Train or test and return the final test return, the number a sweep optimises.
 
-    UserError, in one line, for whatever the user can put right; nothing already saved is lost by it.
+    With ``restart`` the directory is this run's own: it goes on from its checkpoint if there is one and begins
+    otherwise. SystemExit with STOPPED_EXIT_CODE when a signal stopped it and everything is saved. UserError, in one
+    line, for whatever the user can put right; nothing already saved is lost by it.
     """
     check_devices(run.devices)
     if run.rand_seed is None:
         run = dataclasses.replace(run, rand_seed=time.time_ns() % 2**31)
-    run_dir = prepare_run_dir(run.resume or out_dir, resume=run.resume is not None)
-    write_run_files(run_dir, resolved_yaml, overrides)
-    job = Job(run, run_dir, resolved_yaml, run.resume is not None)
-    if run.mode == "test":
-        return launch(_test_worker, run.devices[:1], job)
-    return launch(_train_worker, run.devices, job)
+    again = restart or run.resume is not None
+    if not is_first_process():  # the first one of the run prepares the directory for all
+        run_dir = Path(run.resume or out_dir).expanduser().absolute()
+        return _launch(Job(run, run_dir, resolved_yaml, _goes_on(again, run, run_dir), again))
+    run_dir = prepare_run_dir(run.resume or out_dir, resume=run.resume is not None, restart=restart)
+    with RunLock(run_dir) as lock, _recorded(run_dir) as reporter:
+        if lock.taken_over:
+            print(f"taking over from {lock.taken_over}, which ended without a word", flush=True)
+        write_run_files(run_dir, resolved_yaml, overrides)
+        return _launch(Job(run, run_dir, resolved_yaml, _goes_on(again, run, run_dir), again, reporter))
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0 among the processes that torchrun or Slurm started for one run."""
+    environ = os.environ
+    if "RANK" in environ:
+        return environ["RANK"] == "0"
+    return int(environ.get("SLURM_NTASKS", "1")) <= 1 or environ.get("SLURM_PROCID", "0") == "0"
+
+
+def _goes_on(again: bool, run: RunConfig, run_dir: Path) -> bool:
+    """Whether training starts from a checkpoint; one that was killed before its first begins again."""
+    return again and run.mode == "train" and bool(list_checkpoints(run_dir))
+
+
+def _launch(job: Job) -> float | None:
+    if job.run.mode == "test":
+        return launch(_test_worker, job.run.devices[:1], job)
+    return launch(_train_worker, job.run.devices, job)
+
+
+@contextlib.contextmanager
+def _recorded(run_dir: Path) -> Iterator[StateReporter]:
+    """``state.json`` from the start of the run to its end, whatever that is."""
+    reporter = StateReporter(run_dir)
+    scheduled = job_id()
+    reporter.start(**({"job_id": scheduled} if scheduled else {}))
+    try:
+        yield reporter
+    except (SystemExit, KeyboardInterrupt) as error:
+        code = error.code if isinstance(error, SystemExit) else STOPPED_EXIT_CODE
+        stopped = code == STOPPED_EXIT_CODE
+        reporter.end(STOPPED if stopped else FAILED, None if stopped else f"ended with exit code {code}")
+        raise
+    except BaseException as error:
+        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        reporter.end(FAILED, " ".join(said.split()))
+        raise
+    reporter.end(FINISHED)
 
 
 def _build(comm: Comm, device: torch.device, job: Job, num_envs: int | None = None) -> Parts:
@@ -63,12 +122,16 @@ def _build(comm: Comm, device: torch.device, job: Job, num_envs: int | None = No
 
 
 def _train_worker(comm: Comm, device: torch.device, job: Job) -> float | None:
-    from mimickit_hydra.runtime.signals import StopSignal
     from mimickit_hydra.runtime.train import Trainer, TrainSettings
 
     run = job.run
-    with StopSignal() as stop, contextlib.ExitStack() as cleanup:
-        parts = _build(comm, device, job)
+    with StopSignal(_tell_other_ranks) as stop, contextlib.ExitStack() as cleanup:
+        try:
+            with stop.immediate():
+                parts = _build(comm, device, job)
+        except Stopped:
+            _stopped(comm, f"stopped by {stop.name} before training began")
+            return None
         cleanup.callback(parts.close)
         settings = TrainSettings(
             run_dir=job.run_dir,
@@ -80,7 +143,8 @@ def _train_worker(comm: Comm, device: torch.device, job: Job) -> float | None:
             config_yaml=job.config_yaml,
         )
         trainer = Trainer(parts.agent, parts.env, comm, parts.timers, settings, stop)
-        if job.resume:
+        resumed = job.resume and has_complete_checkpoint(job.run_dir, comm.world_size)
+        if resumed:
             checkpoint = load_checkpoint(job.run_dir, rank=comm.rank, world_size=comm.world_size)
             _say_warnings(comm, checkpoint)
             trainer.restore(checkpoint.payload, checkpoint.path)
@@ -90,8 +154,22 @@ def _train_worker(comm: Comm, device: torch.device, job: Job) -> float | None:
         with _reporting(comm, job, parts) as (logger, progress):
             if progress is not None:
                 progress.best_return = trainer.state.best_return
-            reason = trainer.run(logger, progress)
-        return _finish(comm, job, parts, trainer, reason, stop.requested)
+            reason = trainer.run(logger, progress, job.reporter if comm.is_root else None)
+        return _finish(comm, job, parts, trainer, reason, stop)
+
+
+def _tell_other_ranks() -> None:
+    """A signal to this process alone is meant for the whole run: pass it on to the processes that it spawned."""
+    for child in multiprocessing.active_children():
+        if child.name.startswith("rank"):
+            child.terminate()
+
+
+def _stopped(comm: Comm, line: str) -> None:
+    """End the root with the code that says so; the others just end, so that nobody takes that for a failure."""
+    _say(comm, line)
+    if comm.is_root:
+        raise SystemExit(STOPPED_EXIT_CODE)
 
 
 @contextlib.contextmanager
@@ -111,7 +189,7 @@ def _reporting(comm: Comm, job: Job, parts: Parts) -> Iterator[tuple[Any, Any]]:
         wandb=run.logger.wandb,
         wandb_project=run.logger.wandb_project,
         run_config=dataclasses.asdict(run),
-        resume_samples=parts.agent.samples if job.resume else None,
+        resume_samples=parts.agent.samples if job.again else None,
     )
     title = f"{run.method.name} · {run.character.name} · {run.motion.name} · {run.engine.engine_name}"
     progress = Progress(title, max_samples=run.max_samples)
@@ -122,31 +200,39 @@ def _reporting(comm: Comm, job: Job, parts: Parts) -> Iterator[tuple[Any, Any]]:
         logger.close()
 
 
-def _finish(comm: Comm, job: Job, parts: Parts, trainer: Any, reason: str, signalled: bool) -> float | None:
+def _finish(comm: Comm, job: Job, parts: Parts, trainer: Any, reason: str, stop: StopSignal) -> float | None:
     """After the loop: curves, the final test with its video, and a line for each result."""
     if not comm.is_root:
         return None
     from mimickit_hydra.runtime.curves import plot_curves
-    from mimickit_hydra.runtime.evaluate import evaluate
+    from mimickit_hydra.runtime.train import is_signal
 
     with contextlib.suppress(UserError):  # nothing was logged yet
         plot_curves(job.run_dir)
-    if signalled:
-        _say(comm, f"stopped by {reason}: everything is saved, continue with resume={job.run_dir}")
+    try:
+        if is_signal(reason):  # perhaps another process's
+            raise Stopped
+        with stop.immediate():
+            metrics = _closing_test(comm, job, parts)
+    except Stopped:
         _say_results(comm, job.run_dir, trainer.last_checkpoint)
-        raise SystemExit(STOPPED_EXIT_CODE)
-    metrics = None
-    if job.run.test_episodes > 0:
-        if (job.run_dir / "checkpoints" / "best.pt").exists():
-            _say(comm, f"testing     {load_model(parts, str(job.run_dir))}")
-        metrics = evaluate(parts, job.run_dir, episodes=job.run.test_episodes, video=job.run.video)
+        _stopped(comm, f"stopped by {stop.name or reason}: everything is saved, continue with resume={job.run_dir}")
+        return None
     _say_results(comm, job.run_dir, trainer.last_checkpoint, metrics)
     if metrics is not None:
         return float(metrics["return"])
     return trainer.state.test_row.get("Test_Return")
 
 
-STOPPED_EXIT_CODE = 75  # EX_TEMPFAIL: not finished, run again to continue
+def _closing_test(comm: Comm, job: Job, parts: Parts) -> Any:
+    """Metrics and video of the best policy, or None where none were asked for."""
+    from mimickit_hydra.runtime.evaluate import evaluate
+
+    if job.run.test_episodes <= 0:
+        return None
+    if (job.run_dir / "checkpoints" / "best.pt").exists():
+        _say(comm, f"testing     {load_model(parts, str(job.run_dir))}")
+    return evaluate(parts, job.run_dir, episodes=job.run.test_episodes, video=job.run.video)
 
 
 # ----------------------------------------------------------------------------------------------------------------- test

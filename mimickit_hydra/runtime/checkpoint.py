@@ -51,6 +51,14 @@ def list_checkpoints(run_dir: Path, rank: int = 0) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def has_complete_checkpoint(run_dir: Path, world_size: int) -> bool:
+    """Whether all processes have written the file of some iteration; that each is good is not looked at."""
+    return any(
+        all(checkpoint_path(run_dir, int(path.stem.split("_")[1]), rank).exists() for rank in range(1, world_size))
+        for path in list_checkpoints(run_dir)
+    )
+
+
 # ----------------------------------------------------------------------------------------------------------------- save
 
 
@@ -240,6 +248,6 @@ def _one_line(error: object) -> str:
 
 
 __all__ = [
-    "CheckpointError", "LoadedCheckpoint", "checkpoint_path", "list_checkpoints", "load_checkpoint", "load_file",
-    "save_checkpoint", "save_model",
+    "CheckpointError", "LoadedCheckpoint", "checkpoint_path", "has_complete_checkpoint", "list_checkpoints",
+    "load_checkpoint", "load_file", "save_checkpoint", "save_model",
 ]  # fmt: skip

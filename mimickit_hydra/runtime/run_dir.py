@@ -27,19 +27,20 @@ class RunDirError(UserError):
     """The run directory cannot be used; the message is one line."""
 
 
-def prepare_run_dir(path: Path | str, *, resume: bool = False) -> Path:
+def prepare_run_dir(path: Path | str, *, resume: bool = False, restart: bool = False) -> Path:
     """Create the directory and make sure it can be written to.
 
-    With ``resume`` it must hold a run already, otherwise it must not. RunDirError says which of it failed.
+    With ``resume`` it must hold a run already, with ``restart`` it may, otherwise it must not. RunDirError says which
+    of it failed.
     """
     path = Path(path).expanduser().absolute()
     used = [mark for mark in MARKS if (path / mark).exists()]
     if resume:
         if not path.is_dir():
             raise RunDirError(f"resume={path}: no such directory{_nearest(path)}")
-        if "checkpoints" not in used:
+        if "checkpoints" not in used and "config.yaml" not in used:
             raise RunDirError(f"resume={path}: no checkpoints in there; give the directory of a training run")
-    elif used:
+    elif used and not restart:
         raise RunDirError(
             f"out_dir={path} already holds a run (found {', '.join(used)}); "
             f"continue it with resume={path}, or choose another out_dir"

@@ -1,25 +1,37 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next good moment."""
+"""Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 as a request to stop at the next good moment."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-WATCHED = (signal.SIGINT, signal.SIGTERM)
+# Schedulers announce the time limit or a preemption with one of the user signals.
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+WATCHED = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has two of them
+STOPPED_EXIT_CODE = 75  # EX_TEMPFAIL: everything is saved but not finished, run again to continue
+
+
+class Stopped(BaseException):
+    """Raised inside :meth:`StopSignal.immediate`. Not an Exception, so that nothing mistakes it for a failure."""
 
 
 class StopSignal:
-    """Context in which SIGINT and SIGTERM set :attr:`requested` instead of ending the process.
+    """Context in which the watched signals set :attr:`requested` instead of ending the process.
 
-    A second SIGINT raises KeyboardInterrupt, for the user who does not want to wait. Outside the main thread, where
-    Python cannot install handlers, the context does nothing.
+    A second SIGINT raises KeyboardInterrupt, for the user who does not want to wait. ``on_request`` is called once, in
+    the handler of the first signal. Outside the main thread, where Python cannot install handlers, the context does
+    nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[], None] | None = None) -> None:
         self.requested = False
-        self.name: str | None = None  # "SIGINT" or "SIGTERM" once one has come
+        self.name: str | None = None  # "SIGTERM" for instance, once it has come
+        self._on_request = on_request
+        self._immediate = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
@@ -35,11 +47,28 @@ class StopSignal:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._previous.clear()
 
+    @contextlib.contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Where nothing would be lost by it, a signal raises :class:`Stopped` at once, also one that came before."""
+        self._immediate = True
+        try:
+            if self.requested:
+                raise Stopped
+            yield
+        finally:
+            self._immediate = False
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if self.requested:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.requested = True
         self.name = signal.Signals(number).name
+        if self._on_request is not None:
+            self._on_request()
+        if self._immediate:
+            raise Stopped
 
 
-__all__ = ["StopSignal"]
+__all__ = ["STOPPED_EXIT_CODE", "WATCHED", "StopSignal", "Stopped"]

@@ -7,6 +7,7 @@ tell such a run from a living one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -107,12 +108,44 @@ def is_alive(state: RunState) -> bool | None:
     return process_exists(state.pid) if state.host == socket.gethostname() else None
 
 
+class StateReporter:
+    """Writes the state of the run that this process trains, at most every few seconds while it goes on.
+
+    A write that fails is passed over: the run matters more than what is said about it.
+    """
+
+    def __init__(self, run_dir: Path | str, interval: float = 5.0) -> None:
+        self._run_dir = Path(run_dir)
+        self._interval = interval
+        self._last = 0.0
+
+    def start(self, **fields: Any) -> None:
+        """The run begins or goes on in this process."""
+        before = read_state(self._run_dir) or RunState()
+        changes = {"state": RUNNING, "error": None, "started": time.time(), "starts": before.starts + 1}
+        self._update(**changes, **this_process(), **fields)
+
+    def progress(self, samples: int, samples_per_second: float, eta_s: float) -> None:
+        now = time.monotonic()
+        if self._last == 0.0 or now - self._last >= self._interval:
+            self._last = now
+            self._update(state=RUNNING, samples=samples, samples_per_second=samples_per_second, eta_s=eta_s)
+
+    def end(self, state: str, error: str | None = None) -> None:
+        """The last word: ``finished``, ``stopped`` or ``failed`` with the reason in one line."""
+        self._update(state=state, error=error, **({"eta_s": 0.0} if state == FINISHED else {}))
+
+    def _update(self, **changes: Any) -> None:
+        with contextlib.suppress(OSError):
+            update_state(self._run_dir, **changes)
+
+
 def _plain(value: Any) -> Any:
     """JSON has no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 __all__ = [
-    "ALIVE", "FAILED", "FINISHED", "PREEMPTED", "QUEUED", "RUNNING", "STATES", "STOPPED", "RunState", "is_alive",
-    "process_exists", "read_state", "state_path", "this_process", "update_state", "write_state",
+    "ALIVE", "FAILED", "FINISHED", "PREEMPTED", "QUEUED", "RUNNING", "STATES", "STOPPED", "RunState", "StateReporter",
+    "is_alive", "process_exists", "read_state", "state_path", "this_process", "update_state", "write_state",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from mimickit_hydra.runtime.loggers import LoggerGroup
 from mimickit_hydra.runtime.progress import Progress
 from mimickit_hydra.runtime.rng import rng_state, set_rng_state
 from mimickit_hydra.runtime.signals import StopSignal
+from mimickit_hydra.runtime.state_file import StateReporter
 from mimickit_hydra.runtime.timers import Timers
 
 
@@ -43,6 +44,12 @@ class TrainState:
     wall_time: float = 0.0  # s spent training in earlier processes of this run
     best_return: float = -math.inf
     test_row: dict[str, float] = field(default_factory=dict)
+    pending_row: dict[str, float] | None = None  # of the last iteration, whose test and log line are still owed
+
+
+def is_signal(end_reason: str | None) -> bool:
+    """Whether a signal ended the loop, not a budget."""
+    return end_reason not in (None, "max_samples", "max_minutes")
 
 
 class Trainer:
@@ -65,31 +72,64 @@ class Trainer:
         self.stop = stop
         self.logger: LoggerGroup | None = None
         self.progress: Progress | None = None
+        self.state_reporter: StateReporter | None = None
         self.state = TrainState()
         self.last_checkpoint: Path | None = None
         self._seconds: dict[str, float] = {}  # per section since the last output
+        self._restored = False
 
     # ------------------------------------------------------------------------------------------------------------ loop
 
-    def run(self, logger: LoggerGroup | None = None, progress: Progress | None = None) -> str:
+    def run(
+        self,
+        logger: LoggerGroup | None = None,
+        progress: Progress | None = None,
+        state_reporter: StateReporter | None = None,
+    ) -> str:
         """Train and return why the loop ended: ``max_samples``, ``max_minutes`` or a signal's name."""
-        self.logger, self.progress = logger, progress
+        self.logger, self.progress, self.state_reporter = logger, progress, state_reporter
         start = time.monotonic() - self.state.wall_time
-        end_reason: str | None = None
+        end_reason = self._resume() if self._restored else None
         while end_reason is None:
             row = self._iterate()
             self.state.wall_time = time.monotonic() - start
             end_reason = self._end_reason()
-            signalled = end_reason not in (None, "max_samples", "max_minutes")
-            # A signal leaves no time for a test; the iteration counter has not moved, so resuming tests on schedule.
-            output = not signalled and (self._is_output_iteration() or end_reason is not None)
-            if output:
-                self._test()
-            row.update(self.state.test_row)
-            self._report(row, output)
-            if output or signalled:
-                self._save(row.get("Test_Return") if output else None)
+            due = self._is_output_iteration() or self._budget_spent()
+            if is_signal(end_reason):
+                self._stop_here(row, due)
+            elif due or end_reason is not None:
+                end_reason = self._output(row, end_reason)
+            else:
+                self._report({**row, **self.state.test_row}, output=False)
         return end_reason
+
+    def _resume(self) -> str | None:
+        """Pay the output that a signal cut short; returns why to end at once, if the budget is spent already."""
+        end_reason = self._end_reason()
+        if self.state.pending_row is not None and not is_signal(end_reason):
+            return self._output(self.state.pending_row, end_reason)
+        return end_reason
+
+    def _output(self, row: dict[str, float], end_reason: str | None) -> str | None:
+        """Test, log and save; returns why to end. A signal ends the test early, and the next start repeats it."""
+        with self.timers.section("test"):
+            result = self.agent.test(self.settings.test_episodes, should_stop=lambda: self.stop.requested)
+        reason = self._end_reason()  # anew: all processes have to agree whether the test was cut short
+        if is_signal(reason):
+            self._stop_here(row, due=True)
+            return reason
+        self.state.pending_row = None
+        self.state.test_row = {key: float(value) for key, value in result.items()}
+        row = {**row, **self.state.test_row}
+        self._report(row, output=True)
+        self._save(row.get("Test_Return"))
+        return end_reason
+
+    def _stop_here(self, row: dict[str, float], due: bool) -> None:
+        """A signal leaves no time for a test: keep the row, so that the next start goes on exactly here."""
+        self.state.pending_row = dict(row) if due else None
+        self._report({**row, **self.state.test_row}, output=False)
+        self._save(None)
 
     def _iterate(self) -> dict[str, float]:
         began = time.monotonic()
@@ -106,6 +146,9 @@ class Trainer:
     def _is_output_iteration(self) -> bool:
         return (self.agent.iteration - 1) % self.settings.iters_per_output == 0
 
+    def _budget_spent(self) -> bool:
+        return self.agent.samples >= self.settings.max_samples
+
     def _end_reason(self) -> str | None:
         """Why to stop now, or None. All processes agree: the root's clock and any process's signal count."""
         flags = torch.tensor(
@@ -117,14 +160,9 @@ class Trainer:
         signalled, late = (bool(flag) for flag in flags.tolist())
         if signalled:
             return self.stop.name or "signal"
-        if self.agent.samples >= self.settings.max_samples:
+        if self._budget_spent():
             return "max_samples"
         return "max_minutes" if late else None
-
-    def _test(self) -> None:
-        with self.timers.section("test"):
-            result = self.agent.test(self.settings.test_episodes)
-        self.state.test_row = {key: float(value) for key, value in result.items()}
 
     # --------------------------------------------------------------------------------------------------- logs and files
 
@@ -135,6 +173,8 @@ class Trainer:
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         if self.progress is not None:
             self.progress.update(row, self._seconds, row["Samples_Per_Second"], self._eta(), output=output)
+        if self.state_reporter is not None:
+            self.state_reporter.progress(self.agent.samples, row["Samples_Per_Second"], self._eta())
         if output:
             self._seconds.clear()
         if output and self.logger is not None:
@@ -173,6 +213,7 @@ class Trainer:
                 "wall_time": self.state.wall_time,
                 "best_return": self.state.best_return,
                 "test_row": dict(self.state.test_row),
+                "pending_row": self.state.pending_row,
             },
             "world_size": self.comm.world_size,
             "rank": self.comm.rank,
@@ -191,6 +232,7 @@ class Trainer:
         self.state = TrainState(**payload["trainer"])
         set_rng_state(payload["rng"])
         self.last_checkpoint = path
+        self._restored = True
 
     def _dump_non_finite(self, where: str) -> str:
         """Keep what is needed to look into the failure, and say where it happened."""

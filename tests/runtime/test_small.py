@@ -88,8 +88,10 @@ def test_run_dir_new_used_resume(tmp_path: Path) -> None:
     assert (path / "git.txt").read_text()
     with pytest.raises(RunDirError, match=r"already holds a run \(found config.yaml\); continue it with resume="):
         prepare_run_dir(path)
+    prepare_run_dir(path, resume=True)  # killed before its first checkpoint: begins again
+    (tmp_path / "other").mkdir()
     with pytest.raises(RunDirError, match="no checkpoints"):
-        prepare_run_dir(path, resume=True)
+        prepare_run_dir(tmp_path / "other", resume=True)
     save_checkpoint(path, {}, iteration=0, metric=None)
     prepare_run_dir(path, resume=True)
     assert write_run_files(path, "mode: other\n", []).name == "resumed_1"
