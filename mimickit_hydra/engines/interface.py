@@ -159,6 +159,14 @@ class Engine(abc.ABC):
         environment is untouched to the bit.
         """
 
+    def place(self, obj: int, mask: torch.Tensor, state: ResetState) -> None:
+        """Put one object into a new state within an episode, where ``mask`` ``[N]`` (bool) is set.
+
+        Everything else of these environments, commands and contact forces included, stays. EngineError if this engine
+        cannot.
+        """
+        raise EngineError("engine={} cannot move objects within an episode".format(self.name))
+
     @abc.abstractmethod
     def set_body_force(self, body: int, force: torch.Tensor, obj: int = 0) -> None:
         """Apply ``force`` ``[N, 3]`` (N, world axes, at the centre of mass) during the next step only."""

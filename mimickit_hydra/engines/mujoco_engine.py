@@ -116,6 +116,15 @@ class MujocoEngine(Engine):
             readout.refresh(rows)
             readout.clear_contacts(rows)
 
+    def place(self, obj: int, mask: torch.Tensor, state: ResetState) -> None:
+        rows = np.flatnonzero(mask.detach().cpu().numpy())
+        if rows.size == 0:
+            return
+        self._readouts[obj].write(rows, state)
+        self._physics.kinematics(rows)
+        self._readouts[obj].refresh(rows)
+        self._invalidate_diverged()
+
     # -------------------------------------------------------------------------------------------------- checkpoints
 
     def state_dict(self) -> Dict[str, torch.Tensor]:
