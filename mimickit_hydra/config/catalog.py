@@ -21,6 +21,7 @@ GROUP_HELP = {
     "logger": "where the numbers go",
     "experiment": "a whole run by name",
     "debug": "a run cut short",
+    "sweep": "the values that -m goes through, by name",
 }
 
 _DEFAULT = re.compile(r"^\s*-\s+(\w+):\s*(\S+)")

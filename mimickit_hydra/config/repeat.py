@@ -20,7 +20,7 @@ CONFIG_FILE = "config.yaml"
 _CHOICES_LINE = "# groups:"
 _PLAIN_WORD = re.compile(r"^[A-Za-z_][\w./-]*$")
 _NEVER_REPEATED = ("out_dir", "resume")  # they belong to the old run, not to what it computed
-_UNNAMED = ("experiment", "debug")  # their effect is in the values
+_UNNAMED = ("experiment", "debug", "sweep")  # their effect is in the values
 
 
 def choices_header(choices: Mapping[str, Any]) -> str:
