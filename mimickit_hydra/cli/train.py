@@ -35,11 +35,17 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
         print(f"mimickit-hydra {__version__}")
         return 0
+    from mimickit_hydra.config.sweep import is_sweep
+
     overrides: list[str] = []
     try:
         gc.disable()  # composing makes many small objects and no cycles worth looking for: a tenth of the start-up time
         args, flags = _parse(arguments, prog)
         overrides = args.overrides
+        if args.frozen:
+            return _frozen(args.frozen)
+        if _is_run(args) and is_sweep(args) and not (args.config_path or args.config_name or args.config_dir):
+            return _sweep(overrides, flags, prog)
         extra = _preflight(args) if _is_run(args) else _check_shown(args)
         _hydra([*overrides, *extra, *flags], prog)
     except KeyboardInterrupt:
@@ -64,6 +70,10 @@ def job(cfg: DictConfig) -> float | None:
 
     gc.enable()
     hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN and os.path.exists(os.path.join(hydra.sweep.dir, "sweep.yaml")):
+        from mimickit_hydra.cli.sweep import run_member
+
+        return run_member(cfg, hydra)
     try:
         return _start(cfg, hydra)
     except Exception as error:
@@ -97,6 +107,25 @@ def _start(cfg: DictConfig, hydra: Any) -> float | None:
     return start(run, resolved_yaml=text, overrides=list(hydra.overrides.task), out_dir=out_dir)
 
 
+def _frozen(path: str) -> int:
+    from mimickit_hydra.cli.frozen_run import start
+
+    gc.enable()
+    start(Path(path))
+    return 0
+
+
+def _sweep(overrides: list[str], flags: list[str], prog: str) -> int:
+    from mimickit_hydra.cli.sweep import start
+
+    return start(overrides, lambda extra: _hydra([*overrides, *extra, *flags], prog))
+
+
+def hydra_sweep(overrides: Sequence[str], prog: str = "train.py") -> None:
+    """Let Hydra's sweeper run ``overrides``."""
+    _hydra([*overrides, "--multirun"], prog)
+
+
 # -------------------------------------------------------------------------------------------------- the command line
 
 
@@ -110,6 +139,7 @@ def _parse(arguments: list[str], prog: str) -> tuple[argparse.Namespace, list[st
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     parser.add_argument("--from", dest="from_run")
+    parser.add_argument("--frozen")  # a run that was submitted: see config/frozen.py
     args, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         raise UserError(_unknown_flag(unknown[0], parser))

@@ -1,0 +1,280 @@
+"""``train.py -m`` and ``mimickit sweep resume DIR``: several runs from one line, and those of them that are missing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimickit_hydra.config.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mimickit_hydra.config.plan import SweepSettings
+    from mimickit_hydra.runtime.sweep_file import Sweep, SweepRun
+    from mimickit_hydra.runtime.sweep_runner import Outcome
+
+FAILED_EXIT_CODE = 1
+STOPPED_EXIT_CODE = 75  # as a single run that was stopped and can go on
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "sweep", help="go on with a sweep", description="Go on with a sweep that train.py -m has started."
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    resume = verbs.add_parser(
+        "resume",
+        help="run what is missing or failed",
+        description="Run what is missing, stopped or failed in a sweep, from its checkpoints where there are any.",
+    )
+    resume.add_argument("dir", help="the sweep's directory, which holds sweep.yaml")
+    resume.add_argument("-j", "--jobs", type=int, default=1, help="how many at a time (default 1)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: must be 1 or more")
+    return resume(Path(args.dir), jobs=args.jobs)
+
+
+def start(overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) -> int:
+    """Start the sweep that ``train.py -m`` asks for and return the exit code.
+
+    Its runs are frozen, then started here one after the other. A sweeper that chooses values as it goes, or a launcher
+    of Hydra's, gets the command line through ``through_hydra``; then each run is frozen when it is chosen.
+    """
+    from mimickit_hydra.config.plan import sweep_settings
+
+    for text in overrides:
+        if text.startswith("resume=") and text not in ("resume=null", "resume="):
+            raise UserError(f"{text}: a sweep is continued with: mimickit sweep resume DIR")
+    overrides = [text for text in overrides if text != "hydra.mode=MULTIRUN"]
+    settings = sweep_settings(overrides)
+    if settings.sweeper == "basic" and settings.launcher == "basic":
+        sweep = prepare([*settings.params, *overrides])
+        return run_here(sweep, sweep.runs)
+    return _search(settings, overrides, through_hydra)
+
+
+def prepare(overrides: Sequence[str], *, here: bool = True) -> Sweep:
+    """Compose, check and freeze the runs and write the manifest, without starting anything.
+
+    ``here`` says whether they will run on this machine, so that its GPU and packages are checked.
+    """
+    from mimickit_hydra.config.plan import plan_sweep
+    from mimickit_hydra.runtime.sweep_file import add_runs, create_sweep
+
+    plan = plan_sweep(overrides, here=here)
+    sweep = create_sweep(Path(plan.sweep_dir), overrides)
+    sweep = add_runs(sweep, [(run.name, run.overrides, run.varied, run.frozen) for run in plan.runs])
+    print(f"sweep of {len(sweep.runs)} runs in {shown(sweep.path)}", flush=True)
+    return sweep
+
+
+def resume(path: Path, *, jobs: int = 1) -> int:
+    """Run what has not finished. Runs that are alive are left alone."""
+    from mimickit_hydra.runtime.sweep_file import read_sweep
+
+    sweep = read_sweep(path)
+    if sweep.sweeper != "basic":
+        return _resume_search(sweep)
+    missing, busy = unfinished(sweep)
+    finished = len(sweep.runs) - len(missing) - len(busy)
+    print(f"{finished} of {len(sweep.runs)} runs have finished, {len(busy)} are under way, {len(missing)} to run")
+    return run_here(sweep, missing, jobs=jobs) if missing else 0
+
+
+def unfinished(sweep: Sweep) -> tuple[list[SweepRun], list[SweepRun]]:
+    """The runs that need a start, and those that somebody else runs or will run."""
+    from mimickit_hydra.runtime.runs import is_busy
+    from mimickit_hydra.runtime.state_file import FINISHED, read_state
+
+    missing: list[SweepRun] = []
+    busy: list[SweepRun] = []
+    for entry in sweep.runs:
+        state = read_state(sweep.run_dir(entry))
+        if state is not None and state.state == FINISHED:
+            continue
+        (busy if state is not None and is_busy(state) else missing).append(entry)
+    return missing, busy
+
+
+def run_here(sweep: Sweep, runs: Sequence[SweepRun], *, jobs: int = 1) -> int:
+    """Run them and say how each ended; return the exit code."""
+    from mimickit_hydra.runtime.sweep_runner import run_all
+
+    outcomes = run_all(sweep, runs, parallel=jobs, report=reporter(sweep))
+    return summary(sweep, runs, outcomes)
+
+
+def reporter(sweep: Sweep) -> Callable[[str, Outcome], None]:
+    """Prints a line when a run starts and when it ends, a failure on stderr."""
+    width = len(str(max(len(sweep.runs) - 1, 0)))
+
+    def report(what: str, outcome: Outcome) -> None:
+        run = outcome.run
+        settings = " ".join(run.varied) or run.dir
+        label = f"[{run.number:>{width}}]"
+        if what == "start":
+            print(f"{label} start     {settings}", flush=True)
+        elif outcome.error is not None:
+            log = shown(sweep.run_dir(run) / "output.log")
+            print(f"{label} FAILED    {settings}: {outcome.error} (see {log})", file=sys.stderr, flush=True)
+        else:
+            value = "" if outcome.value is None else f"  return {outcome.value:.4g}"
+            print(f"{label} {outcome.state:<9} {settings}{value}  {duration(outcome.seconds)}", flush=True)
+
+    return report
+
+
+def summary(sweep: Sweep, runs: Sequence[SweepRun], outcomes: Sequence[Outcome]) -> int:
+    """The closing lines: the counts, each failure again, and how to go on."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    stopped = [outcome for outcome in outcomes if outcome.state == "stopped"]
+    waiting = len(runs) - len(outcomes)
+    parts = [f"{len(outcomes) - len(failed) - len(stopped)} finished"]
+    parts += [f"{count} {name}" for count, name in ((len(failed), "failed"), (len(stopped), "stopped")) if count]
+    parts += [f"{waiting} not started"] if waiting else []
+    print(f"{len(runs)} runs: {', '.join(parts)}")
+    for outcome in failed:
+        print(f"  {outcome.run.dir}  {' '.join(outcome.run.varied)}: {outcome.error}", file=sys.stderr)
+    if failed or stopped or waiting:
+        print(f"run the rest with: mimickit sweep resume {shown(sweep.path)}")
+    print(f"compare them with: mimickit report {shown(sweep.path)}", flush=True)
+    if failed:
+        return FAILED_EXIT_CODE
+    return STOPPED_EXIT_CODE if stopped or waiting else 0
+
+
+def shown(path: Path) -> str:
+    """Relative to the current directory where that is shorter."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:
+        return str(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def duration(seconds: float) -> str:
+    """``0:42``, ``1:02:03``, ``2 d 03:04``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24:02d}:{minutes:02d}"
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+# ------------------------------------------------------------------------------------------- through Hydra's sweepers
+
+
+def _search(settings: SweepSettings, overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) -> int:
+    from mimickit_hydra.config.repeat import quote
+    from mimickit_hydra.runtime.sweep_file import create_sweep, read_sweep, write_sweep
+
+    sweep = create_sweep(Path(settings.sweep_dir), overrides, sweeper=settings.sweeper, trials=settings.trials)
+    write_sweep(sweep)
+    print(f"sweep by {settings.sweeper} in {shown(sweep.path)}", flush=True)
+    with _quiet_warnings():
+        through_hydra([f"hydra.sweep.dir={quote(str(sweep.path))}"])
+    return _search_summary(read_sweep(sweep.path))
+
+
+def _search_summary(sweep: Sweep) -> int:
+    from mimickit_hydra.runtime.state_file import FAILED, FINISHED, read_state
+    from mimickit_hydra.runtime.sweep_runner import Outcome, read_result
+
+    outcomes = []
+    for run in sweep.runs:
+        state = read_state(sweep.run_dir(run))
+        if state is not None:
+            error = state.error or "unknown reason" if state.state == FAILED else None
+            value = read_result(sweep.run_dir(run)) if state.state == FINISHED else None
+            outcomes.append(Outcome(run, state.state, error, value))
+    good = [outcome for outcome in outcomes if outcome.value is not None and math.isfinite(outcome.value)]
+    if good:
+        best = max(good, key=lambda outcome: outcome.value or 0.0)
+        print(f"best: return {best.value:.4g} with {' '.join(best.run.varied) or best.run.dir}, in {best.run.dir}")
+    return summary(sweep, sweep.runs, outcomes)
+
+
+def run_member(cfg: DictConfig, hydra: Any) -> float:
+    """A run that a sweeper of Hydra's has just chosen: freeze it, run it in a process of its own, return its number.
+
+    UserError with the reason where it failed, was stopped, or returned no number: the sweeper counts it as failed and
+    goes on.
+    """
+    from mimickit_hydra.runtime.sweep_runner import run_all
+
+    sweep, run = _add_member(cfg, hydra)
+    (outcome,) = run_all(sweep, [run], report=reporter(sweep))
+    if outcome.error is not None:
+        raise UserError(outcome.error)
+    if outcome.state != "finished":
+        raise KeyboardInterrupt  # stopped by hand: so is the search
+    if outcome.value is None or not math.isfinite(outcome.value):
+        raise UserError(f"{run.dir}: returned {outcome.value}, a search needs a number (test_episodes=0?)")
+    return outcome.value
+
+
+def _add_member(cfg: DictConfig, hydra: Any) -> tuple[Sweep, SweepRun]:
+    from omegaconf import OmegaConf
+
+    from mimickit_hydra.config.compose import to_run
+    from mimickit_hydra.config.frozen import freeze
+    from mimickit_hydra.config.validate import validate
+    from mimickit_hydra.runtime.sweep_file import add_runs, locked, read_sweep
+
+    path = Path(hydra.sweep.dir)
+    overrides = list(hydra.overrides.task)
+    with locked(path):  # a launcher of Hydra's may have started several of us
+        sweep = read_sweep(path)
+        name = Path(hydra.runtime.output_dir).name
+        if any(run.dir == name for run in sweep.runs):  # a search that goes on counts from 0 again
+            name = f"{len(sweep.runs)}_{cfg.method.name}_{cfg.character.name}_{cfg.engine.engine_name}"
+        OmegaConf.update(cfg, "out_dir", str(path / name))
+        if cfg.rand_seed is None:
+            OmegaConf.update(cfg, "rand_seed", time.time_ns() % 2**31)
+        validate(to_run(cfg))
+        frozen = freeze(cfg, hydra.runtime.choices, overrides)
+        varied = [text for text in overrides if text not in sweep.command]
+        sweep = add_runs(sweep, [(name, overrides, varied, frozen)])
+        return sweep, sweep.runs[-1]
+
+
+def _resume_search(sweep: Sweep) -> int:
+    """The same command in the same directory, for the trials that are left. The study itself is in its storage."""
+    from mimickit_hydra.cli.train import hydra_sweep
+    from mimickit_hydra.config.plan import sweep_settings
+    from mimickit_hydra.config.repeat import quote
+    from mimickit_hydra.runtime.runs import look_at
+    from mimickit_hydra.runtime.sweep_file import read_sweep
+
+    trials = sweep_settings(sweep.command).trials
+    outcomes = [look_at(sweep.run_dir(run)).state for run in sweep.runs]
+    if trials is None:
+        raise UserError(f"{sweep.path}: the sweeper {sweep.sweeper} has no number of trials; start it again by hand")
+    left = trials - outcomes.count("finished")
+    print(f"{outcomes.count('finished')} of {trials} trials have finished, {max(left, 0)} to run")
+    if left <= 0:
+        return 0
+    with _quiet_warnings():
+        hydra_sweep([*sweep.command, f"hydra.sweep.dir={quote(str(sweep.path))}", f"hydra.sweeper.n_trials={left}"])
+    return _search_summary(read_sweep(sweep.path))
+
+
+@contextlib.contextmanager
+def _quiet_warnings() -> Iterator[None]:
+    """Optuna 2's advice about its own features concerns nobody here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

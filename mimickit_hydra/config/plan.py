@@ -1,0 +1,225 @@
+"""From a sweep's command line to the frozen config of each of its runs, a few milliseconds a run.
+
+Hydra's own sweeper composes every run twice. Here runs that choose the same groups are composed once; the values that
+differ are then set on copies, in the same order and by the same rules as Hydra applies them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mimickit_hydra.config.errors import UserError
+
+MAX_RUNS = 10_000  # more is a mistake in a range
+_PRESET = re.compile(r"^(sweep|experiment|debug|hydra[./][\w./]+)=[^,()]*$")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep, ready to be written down."""
+
+    name: str  # of its directory, below that of the sweep
+    overrides: list[str]  # all of them
+    varied: list[str]  # those that differ between the runs
+    frozen: str  # see config/frozen.py
+
+
+@dataclass(frozen=True)
+class Plan:
+    sweep_dir: str
+    runs: list[PlannedRun]
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What the command line and its presets say about the sweep itself."""
+
+    params: list[str]  # the values that a preset lists, as overrides
+    sweeper: str
+    launcher: str
+    sweep_dir: str
+    trials: int | None = None  # how many runs a search has
+
+
+def sweep_settings(overrides: Sequence[str]) -> SweepSettings:
+    """Compose only what names presets or belongs to Hydra. UserError where a sweeper is not installed."""
+    from hydra.errors import MissingConfigException
+
+    from mimickit_hydra.config.compose import compose
+
+    named = [text for text in overrides if _PRESET.match(text)]
+    try:
+        cfg = compose(named, with_hydra=True)
+    except MissingConfigException as error:
+        if (error.missing_cfg_file or "").startswith("hydra/sweeper/optuna"):
+            raise UserError("hydra/sweeper=optuna: not installed; pip install 'mimickit-hydra[optuna]'") from None
+        raise
+    hydra = cfg.hydra
+    choices = hydra.runtime.choices
+    params = OmegaConf.select(hydra, "sweeper.params") or {}
+    given = _last_value("out_dir", overrides)
+    return SweepSettings(
+        params=[f"{key}={value}" for key, value in params.items()],
+        sweeper=str(choices["hydra/sweeper"]),
+        launcher=str(choices["hydra/launcher"]),
+        sweep_dir=os.path.abspath(os.path.expanduser(given or str(hydra.sweep.dir))),
+        trials=OmegaConf.select(hydra, "sweeper.n_trials"),
+    )
+
+
+def _last_value(key: str, overrides: Sequence[str]) -> str:
+    found = [text.partition("=")[2].strip("'\"") for text in overrides if text.partition("=")[0] == key]
+    return found[-1] if found else ""
+
+
+def plan_sweep(overrides: Sequence[str], *, here: bool = True) -> Plan:
+    """Every combination of the values that ``overrides`` list, composed and checked.
+
+    Args:
+        here: whether the runs start on this machine, so that its GPU and packages matter.
+
+    Raises:
+        UserError, or what Hydra raises while composing, for the first run that cannot work.
+    """
+    return plan_runs(_combinations(overrides), here=here)
+
+
+def plan_runs(runs: Sequence[Sequence[str]], *, first: int = 0, here: bool = True) -> Plan:
+    """The same for runs whose overrides are known; the first of them has number ``first``."""
+    from mimickit_hydra.config.compose import to_run
+    from mimickit_hydra.config.frozen import freeze
+    from mimickit_hydra.config.validate import validate
+
+    composer = _Composer()
+    width = len(str(first + len(runs) - 1)) if first == 0 else 1
+    varying = _varying(runs)
+    planned, sweep_dir = [], ""
+    for number, chosen in enumerate(runs, first):
+        cfg, hydra = composer.compose(chosen)
+        if cfg.rand_seed is None:  # drawn at submission: a run that is started again is the same run
+            OmegaConf.update(cfg, "rand_seed", (time.time_ns() + number) % 2**31)
+        if not sweep_dir:
+            given = str(cfg.out_dir) if composer.has_out_dir(chosen) else hydra.dir
+            sweep_dir = os.path.abspath(os.path.expanduser(given))
+        name = hydra.subdir or _short_name(cfg, str(number).zfill(width))
+        OmegaConf.update(cfg, "out_dir", f"{sweep_dir}/{name}")
+        run = to_run(cfg)
+        validate(run, machine=here)
+        varied = [text for text in chosen if text in varying]
+        planned.append(PlannedRun(name, list(chosen), varied, freeze(cfg, hydra.choices, chosen)))
+    return Plan(sweep_dir, planned)
+
+
+def _short_name(cfg: DictConfig, number: str) -> str:
+    return f"{number}_{cfg.method.name}_{cfg.character.name}_{cfg.engine.engine_name}"
+
+
+# ---------------------------------------------------------------------------------------------------------- composing
+
+
+@dataclass(frozen=True)
+class _HydraParts:
+    dir: str
+    subdir: str  # empty unless the command line names it
+    choices: dict[str, Any]
+
+
+class _Composer:
+    """Composes each set of group choices once."""
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[str, ...], tuple[DictConfig, _HydraParts]] = {}
+        self._parsed: dict[str, Any] = {}
+
+    def compose(self, overrides: Sequence[str]) -> tuple[DictConfig, _HydraParts]:
+        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+        plain = [text for text in overrides if self._is_plain(text)]
+        base_key = tuple(text for text in overrides if text not in plain)
+        if base_key not in self._bases:
+            self._bases[base_key] = self._base(base_key)
+        base, hydra = self._bases[base_key]
+        cfg = base.copy()
+        ConfigLoaderImpl._apply_overrides_to_config([self._parse(text) for text in plain], cfg)
+        return cfg, hydra
+
+    def has_out_dir(self, overrides: Sequence[str]) -> bool:
+        return any(self._parse(text).key_or_group == "out_dir" for text in overrides)
+
+    def _base(self, overrides: tuple[str, ...]) -> tuple[DictConfig, _HydraParts]:
+        from mimickit_hydra.config.compose import compose, drop_hydra
+
+        cfg = compose(list(overrides), with_hydra=True)
+        subdir = ""
+        if any(self._parse(text).key_or_group == "hydra.sweep.subdir" for text in overrides):
+            subdir = str(cfg.hydra.sweep.subdir)
+        parts = _HydraParts(str(cfg.hydra.sweep.dir), subdir, dict(cfg.hydra.runtime.choices))
+        drop_hydra(cfg)
+        return cfg, parts
+
+    def _is_plain(self, text: str) -> bool:
+        """``key=value`` of our own config: no group, nothing added or deleted, nothing of Hydra's."""
+        from mimickit_hydra.config.catalog import groups
+
+        parsed = self._parse(text)
+        key = parsed.key_or_group
+        added = parsed.is_delete() or parsed.is_add() or parsed.is_force_add()
+        return not (added or "@" in text.split("=")[0] or "/" in key or key in groups() or key.startswith("hydra."))
+
+    def _parse(self, text: str) -> Any:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        if text not in self._parsed:
+            self._parsed[text] = OverridesParser.create().parse_override(text)
+        return self._parsed[text]
+
+
+# ------------------------------------------------------------------------------------------------------- combinations
+
+
+def _combinations(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination; of a key that is given twice the last counts."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from mimickit_hydra.config.compose import config_loader
+
+    axes: dict[str, list[str]] = {}
+    with config_loader() as loader:  # glob() asks it for the options of a group
+        for parsed in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)):
+            key = parsed.get_key_element()
+            axes.pop(key, None)
+            axes[key] = _values(parsed, key)
+    total = 1
+    for axis in axes.values():
+        total *= len(axis)
+    if total > MAX_RUNS:
+        raise UserError(f"this sweep would have {total:,} runs, at most {MAX_RUNS:,} are allowed; narrow a range")
+    return [list(combination) for combination in itertools.product(*axes.values())]
+
+
+def _values(parsed: Any, key: str) -> list[str]:
+    if not parsed.is_sweep_override():
+        return [parsed.input_line]
+    if not parsed.is_discrete_sweep():
+        raise UserError(
+            f"{parsed.input_line}: an interval is searched by Optuna; add hydra/sweeper=optuna or list the values"
+        )
+    values = [f"{key}={value}" for value in parsed.sweep_string_iterator()]
+    if not values:
+        raise UserError(f"{parsed.input_line}: has no value in it")
+    return list(dict.fromkeys(values))
+
+
+def _varying(runs: Sequence[Sequence[str]]) -> set[str]:
+    """The overrides that some run has and another has not."""
+    common = set(runs[0]).intersection(*map(set, runs)) if runs else set()
+    everything = {text for chosen in runs for text in chosen}
+    return everything - common if len(runs) > 1 else set()

@@ -1,0 +1,92 @@
+"""Sweeps planned without Hydra's sweeper: the same runs, composed the same, frozen so that they can be read back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from mimickit_hydra.config.compose import compose, to_run
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.frozen import read_frozen
+from mimickit_hydra.config.plan import plan_sweep, sweep_settings
+
+
+@pytest.fixture(autouse=True)
+def _data(clips: Path) -> None:
+    """Every bundled clip is there by name."""
+
+
+def test_a_plan_is_every_combination_in_hydras_order() -> None:
+    plan = plan_sweep(["num_envs=8", "motion=humanoid_walk,humanoid_run", "rand_seed=range(1,4)"])
+    assert [run.varied for run in plan.runs] == [
+        [f"motion={motion}", f"rand_seed={seed}"] for motion in ("humanoid_walk", "humanoid_run") for seed in (1, 2, 3)
+    ]
+    assert [run.name for run in plan.runs] == [f"{number}_deepmimic_humanoid_mujoco" for number in range(6)]
+    assert all(run.overrides[0] == "num_envs=8" for run in plan.runs)
+
+
+def test_a_frozen_run_equals_the_composed_one(tmp_path: Path) -> None:
+    overrides = ["debug=smoke", "motion=humanoid_run", "num_envs=8", "rand_seed=3", "env.episode_length=2.5"]
+    (run,) = plan_sweep([*overrides, f"out_dir={tmp_path}/s"]).runs
+    path = tmp_path / "frozen.yaml"
+    path.write_text(run.frozen)
+    frozen = read_frozen(path)
+    composed = dataclasses.replace(to_run(compose(overrides)), out_dir=frozen.run.out_dir)
+    assert frozen.run == composed
+    assert frozen.run.out_dir == f"{tmp_path}/s/{run.name}"
+    assert frozen.overrides == [*overrides, f"out_dir={tmp_path}/s"]
+    assert OmegaConf.load(path).num_envs == 8
+
+
+def test_a_frozen_run_does_not_read_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = plan_sweep(["num_envs=8", "rand_seed=1"]).runs
+    path = tmp_path / "frozen.yaml"
+    path.write_text(run.frozen)
+    monkeypatch.setattr("mimickit_hydra.config.paths.conf_dir", lambda: tmp_path / "gone")
+    assert read_frozen(path).run.num_envs == 8
+
+
+def test_seeds_that_are_not_given_are_drawn_at_submission(tmp_path: Path) -> None:
+    plan = plan_sweep(["num_envs=8,16"])
+    seeds = {OmegaConf.create(run.frozen).rand_seed for run in plan.runs}
+    assert len(seeds) == 2
+    assert None not in seeds
+
+
+def test_the_first_run_that_cannot_work_is_said() -> None:
+    with pytest.raises(UserError, match="num_envs: found 0"):
+        plan_sweep(["num_envs=8,0"])
+    with pytest.raises(UserError, match=r"interval is searched by Optuna"):
+        plan_sweep(["agent.discount=interval(0.9,0.99)"])
+    with pytest.raises(UserError, match="at most 10,000"):
+        plan_sweep(["rand_seed=range(0,20000)"])
+
+
+def test_presets_list_values() -> None:
+    settings = sweep_settings(["sweep=seeds", "out_dir=here", "num_envs=4,8"])
+    assert settings.params == ["rand_seed=1,2,3,4,5"]
+    assert (settings.sweeper, settings.launcher) == ("basic", "basic")
+    assert settings.sweep_dir == str(Path("here").absolute())
+    assert len(plan_sweep([*settings.params, "sweep=seeds", "num_envs=8"]).runs) == 5
+    assert len(plan_sweep([*settings.params, "sweep=seeds", "num_envs=8", "rand_seed=7"]).runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("num_envs: 3\n", "not a frozen config"), ("# schema: env=Nothing\nnum_envs: 3\n", "Nothing: unknown schema")],
+)
+def test_a_file_that_was_not_frozen_is_refused(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "f.yaml").write_text(text)
+    with pytest.raises(UserError, match=line):
+        read_frozen(tmp_path / "f.yaml")
+
+
+def test_a_frozen_config_of_another_version_is_one_line(tmp_path: Path) -> None:
+    (run,) = plan_sweep(["num_envs=8"]).runs
+    (tmp_path / "f.yaml").write_text(run.frozen + "a_key_of_later: 3\n")
+    with pytest.raises(UserError, match="another version") as raised:
+        read_frozen(tmp_path / "f.yaml")
+    assert "\n" not in str(raised.value)
