@@ -181,8 +181,8 @@ class DiffNormalizer(nn.Module):
         self._sum = torch.zeros(size, dtype=torch.float64)
         self._recorded = 0
 
-    def normalize(self, x: Tensor) -> Tensor:
-        return x / self._mean_abs.clamp_min(self.min_diff)
+    def normalize(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.div(x, self._mean_abs.clamp_min(self.min_diff), out=out)
 
     def unnormalize(self, x: Tensor) -> Tensor:
         return x * self._mean_abs.clamp_min(self.min_diff)

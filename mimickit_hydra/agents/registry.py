@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mimickit_hydra.agents.add_agent import ADDAgent
 from mimickit_hydra.agents.agent import Agent
+from mimickit_hydra.agents.amp_agent import AMPAgent
+from mimickit_hydra.agents.ase_agent import ASEAgent
 from mimickit_hydra.agents.awr_agent import AWRAgent
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.errors import AgentError
@@ -19,7 +22,14 @@ if TYPE_CHECKING:
     from mimickit_hydra.envs.env import Env
     from mimickit_hydra.runtime.timers import Timers
 
-AGENTS: dict[str, type[Agent]] = {"PPO": PPOAgent, "AWR": AWRAgent, "LCP": LCPAgent}
+AGENTS: dict[str, type[Agent]] = {
+    "PPO": PPOAgent,
+    "AWR": AWRAgent,
+    "LCP": LCPAgent,
+    "AMP": AMPAgent,
+    "ASE": ASEAgent,
+    "ADD": ADDAgent,
+}
 
 
 def make_agent(

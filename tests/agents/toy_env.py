@@ -78,6 +78,29 @@ class ToyEnv(Env):
             tensor.copy_(state[name])
 
 
+class ToyStyleEnv(ToyEnv):
+    """With discriminator observations: the offset from the target now and before. Demonstrations stay close to it."""
+
+    def __init__(self, num_envs: int = 8, episode_steps: int = 20) -> None:
+        super().__init__(num_envs, episode_steps)
+        self.disc_obs_size = 4
+        self.info = {name: torch.zeros(num_envs, self.disc_obs_size) for name in ("disc_obs", "disc_obs_demo")}
+        self.fetched = 0
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        before = self.target - self.position
+        result = super().step(action)
+        self.info["disc_obs"].copy_(torch.cat([self.target - self.position, before], -1))
+        return result
+
+    def fetch_disc_obs_demo(self, count: int) -> Tensor:
+        self.fetched += count
+        return 0.2 * torch.randn(count, self.disc_obs_size)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**super()._state(), **self.info}
+
+
 def toy_config(config_class: type = PPOAgentConfig, **changes: object) -> PPOAgentConfig:
     """A small PPO (or another method) with Adam; ``changes`` replace its keys."""
     values: dict[str, object] = {

@@ -1,0 +1,71 @@
+"""ADD: AMP whose discriminator sees the difference from the reference (Zhang et al. 2025)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from mimickit_hydra.agents.amp_agent import AdversarialAgent
+from mimickit_hydra.agents.discriminator import discriminator_loss, fraction
+from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.agents.normalizers import DiffNormalizer
+from mimickit_hydra.config.schema import ADDAgentConfig
+
+
+class ADDAgent(AdversarialAgent):
+    """The only positive example is the difference of a perfect imitation: zero.
+
+    ``disc_obs`` of the rollout and of the replay are raw differences, demonstration minus agent, both of the moment
+    after the step. That is half of what storing the pairs takes, and they are normalised anew whenever they are used.
+    """
+
+    config: ADDAgentConfig
+
+    def _build_normalizers(self) -> None:
+        super()._build_normalizers()
+        if "disc_obs_demo" not in self.env.info:
+            raise AgentError("agent ADD needs an env that shows the reference beside the agent, such as env=add")
+        self.net._disc_obs_norm = DiffNormalizer(self.disc_obs_size)
+
+    @property
+    def disc_norm(self) -> DiffNormalizer:
+        return cast(DiffNormalizer, self.net._disc_obs_norm)
+
+    def _num_positive(self) -> int:
+        return 1
+
+    def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:
+        torch.sub(info["disc_obs_demo"], info["disc_obs"], out=self.buffer["disc_obs"][t])
+
+    def _update_normalizers(self) -> None:
+        super()._update_normalizers()
+        self.disc_norm.record(self.buffer["disc_obs"])
+        self.disc_norm.update(self.comm)
+
+    def _normalize(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        return self.disc_norm.normalize(rows, out=out)
+
+    def _fill_positive(self, rows: Tensor) -> None:
+        rows.zero_()
+
+    def _disc_loss(self, inputs: Tensor, num_negative: int) -> tuple[Tensor, dict[str, Tensor]]:
+        model = self.model
+        loss = discriminator_loss(
+            model._disc_layers,
+            model._disc_logits,
+            inputs,
+            num_negative,
+            self.config.disc_grad_penalty,
+            self.config.disc_logit_reg,
+        )
+        return loss.total, {
+            "disc_grad_penalty": loss.grad_penalty,
+            "disc_logit_loss": loss.logit,
+            "disc_pos_acc": fraction(loss.positive > 0.0),
+            "disc_neg_acc": fraction(loss.negative < 0.0),
+            "disc_pos_logit": loss.positive.mean(),
+            "disc_neg_logit": loss.negative.mean(),
+        }
