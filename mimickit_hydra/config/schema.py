@@ -142,6 +142,7 @@ class DeepMimicEnvConfig(CharEnvConfig):
     reward_key_pos_scale: float | None = None
     log_tracking_error: bool = False
     visualize_ref_char: bool = True
+    objects: list[StaticObjectConfig] = field(default_factory=list)  # fixed, in the way; not observed
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class AMPEnvConfig(DeepMimicEnvConfig):
 @dataclass(frozen=True)
 class ASEEnvConfig(AMPEnvConfig):
     default_reset_prob: float = MISSING  # resets to init_pose instead of the reference
+    default_pose_history: bool = False  # after such a reset the discriminator sees init_pose at rest, not the clip
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,18 @@ class SMPEnvConfig(AMPEnvConfig):
 
 
 @dataclass(frozen=True)
-class LocationEnvConfig(SMPEnvConfig):
+class TaskEnvConfig(SMPEnvConfig):
+    """A task on top of the imitation that a method needs."""
+
+    base_env: str = "smp"  # deepmimic | amp | ase | add | smp
+    default_reset_prob: float = 0.0  # base_env=ase
+    default_pose_history: bool = False  # base_env=ase
+    imitation_reward_w: float = 0.7  # base_env=deepmimic: weights of its reward and of the task's
+    task_reward_w: float = 0.3
+
+
+@dataclass(frozen=True)
+class LocationEnvConfig(TaskEnvConfig):
     """Walk to a point on the ground."""
 
     tar_speed: float = MISSING  # m/s
@@ -188,7 +201,7 @@ class LocationEnvConfig(SMPEnvConfig):
 
 
 @dataclass(frozen=True)
-class SteeringEnvConfig(SMPEnvConfig):
+class SteeringEnvConfig(TaskEnvConfig):
     """Walk in one direction at one speed while facing another direction."""
 
     rand_tar_dir: bool = True
@@ -203,7 +216,7 @@ class SteeringEnvConfig(SMPEnvConfig):
 
 
 @dataclass(frozen=True)
-class DodgeballEnvConfig(SMPEnvConfig):
+class DodgeballEnvConfig(TaskEnvConfig):
     """Do not be hit by balls thrown from all sides."""
 
     proj_target_body: str = MISSING

@@ -1,4 +1,4 @@
-"""The imitation environment: a character, a reference motion and a list of parts."""
+"""The environment: a character, a reference motion where there is one, and a list of parts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from torch import Tensor
 
 from mimickit_hydra.engines.interface import Engine, ResetState
 from mimickit_hydra.envs import terminations, tracking
+from mimickit_hydra.envs.disc_obs import DemoSampler
 from mimickit_hydra.envs.env import Env
 from mimickit_hydra.envs.errors import EnvError
+from mimickit_hydra.envs.generative import GenerativeStart
 from mimickit_hydra.envs.parts import Part
 from mimickit_hydra.envs.reference import ReferenceMotion, ReferenceWindow
 from mimickit_hydra.envs.rows import ALL, Rows, reset_rows
+from mimickit_hydra.envs.starts import RESET_FIELDS
 from mimickit_hydra.envs.state import CharacterState, View
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.rotations import quat_to_tan_norm
@@ -35,31 +38,41 @@ class ImitationEnv(Env):
         self,
         engine: Engine,
         character: CharacterModel,
-        reference: ReferenceMotion,
+        reference: ReferenceMotion | None,
         key_bodies: Tensor,
         action_bounds: tuple[Tensor, Tensor],
         parts: Sequence[Part],
         reward: Callable[[View], Tensor] | None,
         *,
         target_steps: Sequence[int] = (),
-        episode_length: float,
+        past_frames: int = 1,
+        follow_reference: bool = True,
+        demos: DemoSampler | None = None,
+        episode_length: float | Tensor,
         clip_end_is_success: bool = True,
         log_tracking_error: bool = False,
         timers: Any = None,
         reset_by_index: bool | None = None,
     ) -> None:
-        """``key_bodies`` ``[K]`` indices; ``target_steps`` are the future frames shown to the parts; without ``reward``
-        the reward stays 0 (it comes from the agent).
+        """``key_bodies`` ``[K]`` indices; ``target_steps`` are the future frames shown to the parts, ``past_frames`` H
+        those shown at a restart; without ``reward`` the reward stays 0 (it comes from the agent).
 
+        Without ``follow_reference`` the reference is looked up at restarts alone, and in every step only in the test
+        mode. ``demos`` supplies demonstrations. ``episode_length`` (s) may differ by environment ``[N]``.
         ``reset_by_index`` lets the host look at data to save work (see ``rows.Rows``): by default on the CPU only.
         ``timers`` has ``section(name) -> context manager``, or is None.
         """
         self.engine = engine
         self.character = character
         self.reference = reference
-        self.window = ReferenceWindow(reference, engine.num_envs, engine.control_dt, target_steps)
-        self.parts = list(parts)
         self.num_envs = engine.num_envs
+        self.window: ReferenceWindow | None = None
+        if reference is not None:
+            self.window = ReferenceWindow(reference, self.num_envs, engine.control_dt, target_steps, past_frames)
+        self.parts = list(parts)
+        self._follow = follow_reference
+        self._demos = demos
+        self._generative = next((part for part in self.parts if isinstance(part, GenerativeStart)), None)
         self.device = torch.device(engine.device)
         self.control_dt = engine.control_dt
         self.action_low, self.action_high = (bound.to(self.device) for bound in action_bounds)
@@ -91,7 +104,7 @@ class ImitationEnv(Env):
         self.motion_ids = zeros(dtype=torch.int64)
         self.start_times = zeros()  # s into the clip
         self.motion_time = zeros()  # s into the clip, now
-        self.clip_end = zeros()  # s, infinite for clips that repeat
+        self.clip_end = zeros() + torch.inf  # s, infinite for clips that repeat
         self.command = zeros(len(self.action_low))
         self.info = {"tracking_error": zeros(len(tracking.NAMES))}  # written in test mode
         for part in self.parts:
@@ -107,10 +120,17 @@ class ImitationEnv(Env):
         with self._section("env"):
             rows = reset_rows(mask, self._by_index)
             if rows is not None:
-                # Drawn for all environments whichever way rows are computed, so that both ways draw the same numbers.
-                motion_ids, start_times = self.reference.draw(self.num_envs)
-                self._restart(rows, mask, motion_ids, start_times)
+                self._restart(rows, mask, *self._draw_starts())
         return self.obs
+
+    def _draw_starts(self) -> tuple[Tensor, Tensor]:
+        """Drawn for all environments whichever way rows are computed, so that both ways draw the same numbers."""
+        if self.reference is None:
+            return self.motion_ids, self.start_times
+        motion_ids, start_times = self.reference.draw(self.num_envs)
+        if self._generative is not None and self._generative.filled:
+            start_times = torch.zeros_like(start_times)  # the window is no part of a clip
+        return motion_ids, start_times
 
     @torch.no_grad()
     def reset_to(self, motion_ids: Tensor, start_times: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -132,34 +152,56 @@ class ImitationEnv(Env):
         rows.put(self.motion_ids, motion_ids)
         rows.put(self.start_times, start_times)
         rows.put(self.motion_time, start_times)
-        rows.put(self.clip_end, self.reference.clip_end.index_select(0, motion_ids))
         rows.put(self.time, zero)
         rows.put(self.timestep, zero.int())
         rows.put(self.done, zero.int())
 
-        reference, targets = self.window.restart(rows, motion_ids, start_times, zero.int())
-        start = self._start
-        rows.put(start.root_pos, reference.root_pos)
-        rows.put(start.root_rot, reference.root_rot)
-        rows.put(start.root_vel, reference.root_vel)
-        rows.put(start.root_ang_vel, reference.root_ang_vel)
-        rows.put(start.dof_pos, self.character.rot_to_dof(reference.joint_rot))
-        rows.put(start.dof_vel, reference.dof_vel)
-        self.engine.reset(self._everyone if mask is None else mask, {CHARACTER: start})
+        reference, past = None, None
+        targets: list[CharacterState] = []
+        if self.reference is None or self.window is None:
+            start = ResetState(*(rows.take(getattr(self._start, name)) for name in RESET_FIELDS))
+        else:
+            rows.put(self.clip_end, self.reference.clip_end.index_select(0, motion_ids))
+            reference, targets, past = self.window.restart(
+                rows, motion_ids, start_times, zero.int(), keep=self._follows()
+            )
+            start = self._start_of(reference)
+        for part in self.parts:
+            start = part.start(start, rows)
+        objects = {CHARACTER: self._start}
+        for name in RESET_FIELDS:
+            rows.put(getattr(self._start, name), getattr(start, name))
+        for part in self.parts:
+            objects.update(part.reset_objects())
+        self.engine.reset(self._everyone if mask is None else mask, objects)
 
         view = self._view(rows)
-        view.reference, view.targets = reference, targets
+        view.reference, view.targets, view.past = reference, targets, past
         for part in self.parts:
             part.restart(view, rows)
         self._observe(view, rows)
         self._track(view, rows)
+
+    def _start_of(self, state: CharacterState) -> ResetState:
+        return ResetState(
+            state.root_pos, state.root_rot, state.root_vel, state.root_ang_vel,
+            self.character.rot_to_dof(state.joint_rot), state.dof_vel,
+        )  # fmt: skip
+
+    def _follows(self) -> bool:
+        """Whether the reference is needed in every step. The reference a test compares with is never a stale one."""
+        return self._follow or self._testing
 
     @torch.no_grad()
     def fast_forward(self, timestep: Tensor) -> None:
         """Pretend that the running episodes have lasted ``timestep`` ``[N]`` steps; the characters stay as they are."""
         self.timestep.copy_(timestep)
         self._update_time()
-        self.window.restart(ALL, self.motion_ids, self.start_times, self.timestep)
+        self._restart_window()
+
+    def _restart_window(self) -> None:
+        if self.window is not None:
+            self.window.restart(ALL, self.motion_ids, self.start_times, self.timestep)
 
     # ------------------------------------------------------------------------------------------------------------- step
 
@@ -167,20 +209,24 @@ class ImitationEnv(Env):
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         torch.clamp(action, self.action_low, self.action_high, out=self.command)
         for part in self.parts:
-            part.before_physics()
+            part.before_physics(self.command, self.time)
         self.engine.set_command(self.command)
         with self._section("physics"):
-            self.engine.step()
+            self._physics()
         with self._section("env"):
             self._after_physics()
         return self.obs, self.reward, self.done, self.info
 
+    def _physics(self) -> None:
+        self.engine.step()
+
     def _after_physics(self) -> None:
         self.timestep += 1
         self._update_time()
-        self.window.advance(self.motion_ids, self.start_times, self.timestep)
         view = self._view(ALL)
-        view.reference, view.targets = self.window.now, self.window.targets
+        if self.window is not None and self._follows():
+            self.window.advance(self.motion_ids, self.start_times, self.timestep)
+            view.reference, view.targets = self.window.now, self.window.targets
         view.diverged = self._diverged(view)
         self.latest = view
         for part in self.parts:
@@ -272,15 +318,52 @@ class ImitationEnv(Env):
     def set_mode(self, test: bool) -> None:
         if test and not self._testing:
             self._means.restart()
+            if not self._follow:
+                self._restart_window()  # it stood still
         self._testing = test
 
     def diagnostics(self) -> dict[str, Tensor]:
         return self._means.as_dict() if self._log_tracking_error else {}
 
     def reference_pose(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Root position ``[N, 3]``, rotation ``[N, 4]`` and DoFs ``[N, D]`` of the reference now, e.g. to draw it."""
+        """Root position ``[N, 3]``, rotation ``[N, 4]`` and DoFs ``[N, D]`` of the reference now, e.g. to draw it.
+
+        Those of the character itself where there is no reference.
+        """
+        if self.reference is None:
+            state = self.engine.states[CHARACTER]
+            return state.root_pos, state.root_rot, state.dof_pos
         frame = self.reference.library.query(self.motion_ids, self.motion_time)
         return frame.root_pos, frame.root_rot, self.character.rot_to_dof(frame.joint_rot)
+
+    # ----------------------------------------------------------------------------- demonstrations, a prior's starts
+
+    @property
+    def disc_obs_size(self) -> int:
+        """Length of ``info["disc_obs"]`` and of a demonstration; EnvError without a discriminator observation."""
+        return self._demo_sampler().obs_size
+
+    def fetch_disc_obs_demo(self, num: int) -> Tensor:
+        """``num`` random demonstrations ``[num, disc_obs_size]``."""
+        return self._demo_sampler().draw(num)
+
+    def _demo_sampler(self) -> DemoSampler:
+        if self._demos is None:
+            raise EnvError("this env makes no discriminator observations; choose one of amp, ase, add, smp or a task")
+        return self._demos
+
+    def init_gsi_buffer(self, samples: Tensor) -> None:
+        """From now on episodes start in windows ``samples`` ``[n, H, S]`` of a prior (un-normalised observations)."""
+        self._generated().fill(samples)
+
+    def add_gsi_samples(self, samples: Tensor) -> None:
+        """Overwrite the oldest windows by ``samples`` ``[n, H, S]``."""
+        self._generated().add(samples)
+
+    def _generated(self) -> GenerativeStart:
+        if self._generative is None:
+            raise EnvError("agent.enable_gsi: this env cannot start from generated motion; choose smp or a task of it")
+        return self._generative
 
     def _buffers(self) -> dict[str, Tensor]:
         buffers = {
@@ -296,7 +379,8 @@ class ImitationEnv(Env):
         state.update({f"tracking/{k}": v for k, v in self._means.state_dict().items()})
         for i, part in enumerate(self.parts):
             state.update({f"parts/{i}/{k}": v for k, v in part.state_dict().items()})
-        state.update({f"window/{k}": v for k, v in self.window.state_dict().items()})
+        if self.window is not None:
+            state.update({f"window/{k}": v for k, v in self.window.state_dict().items()})
         state.update({f"engine/{k}": v for k, v in self.engine.state_dict().items()})
         return state
 
@@ -317,7 +401,8 @@ class ImitationEnv(Env):
             self._means.load_state_dict(_under(state, "tracking/"))
         for i, part in enumerate(self.parts):
             part.load_state_dict(_under(state, f"parts/{i}/"))
-        self.window.load_state_dict(_under(state, "window/"))
+        if self.window is not None:
+            self.window.load_state_dict(_under(state, "window/"))
         self.engine.load_state_dict(_under(state, "engine/"))
 
 

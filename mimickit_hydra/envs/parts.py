@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mimickit_hydra.engines.interface import ResetState
 from mimickit_hydra.envs import observations, rewards, terminations
 from mimickit_hydra.envs.rows import Rows
 from mimickit_hydra.envs.state import View
@@ -18,8 +19,16 @@ class Part:
 
     obs_size: int = 0
 
-    def before_physics(self) -> None:
-        """Note what the coming step will overwrite."""
+    def start(self, start: ResetState, rows: Rows) -> ResetState:
+        """Where the environments of ``rows`` shall start, ``[n, .]``, given where they would without this part."""
+        return start
+
+    def reset_objects(self) -> dict[int, ResetState]:
+        """Where the scene's other objects go at a reset, ``[N, .]``, by the engine's index."""
+        return {}
+
+    def before_physics(self, command: Tensor, time: Tensor) -> None:
+        """Note what the coming step will overwrite, or change the ``command`` ``[N, A]``; ``time`` ``[N]`` is s."""
 
     def restart(self, view: View, rows: Rows) -> None:
         """The environments of ``rows``, shown by ``view``, are in their start state."""

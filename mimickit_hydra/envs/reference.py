@@ -56,12 +56,25 @@ class ReferenceWindow:
     ``start + dt (timestep + offset)``, so that a frame does not change while it moves through the window.
     """
 
-    def __init__(self, motion: ReferenceMotion, num_envs: int, control_dt: float, target_steps: Sequence[int]) -> None:
+    def __init__(
+        self,
+        motion: ReferenceMotion,
+        num_envs: int,
+        control_dt: float,
+        target_steps: Sequence[int],
+        past_frames: int = 1,
+    ) -> None:
+        """A restart also looks up ``past_frames`` H frames ending now, for those who keep a history."""
         self._motion = motion
         self._dt = control_dt
         self._first = min(0, *target_steps, 0)
         self._offsets = torch.arange(self._first, max(0, *target_steps, 0) + 1, device=motion.clip_end.device)
         self._now = -self._first
+        self._past_frames = past_frames
+        self._earlier = max(0, past_frames - 1 - self._now)  # frames of the past before the window begins
+        self._restart_offsets = torch.arange(
+            self._first - self._earlier, int(self._offsets[-1]) + 1, device=motion.clip_end.device
+        )
         self._targets = [step - self._first for step in target_steps]
         # Rotating the list of frames costs nothing; on a GPU the frames keep their addresses for CUDA graphs.
         self._rotate = motion.clip_end.device.type == "cpu"
@@ -80,20 +93,27 @@ class ReferenceWindow:
         return [self.frames[i] for i in self._targets]
 
     def restart(
-        self, rows: Rows, motion_ids: Tensor, start_times: Tensor, timestep: Tensor
-    ) -> tuple[CharacterState, list[CharacterState]]:
-        """Look up all frames of ``rows``; returns the present and the targets of these rows ``[n, .]``.
+        self, rows: Rows, motion_ids: Tensor, start_times: Tensor, timestep: Tensor, keep: bool = True
+    ) -> tuple[CharacterState, list[CharacterState], CharacterState]:
+        """Look up all frames of ``rows``; returns the present and the targets ``[n, .]`` and the past ``[n, H, .]``.
 
-        ``motion_ids``, ``start_times`` (s) and ``timestep`` ``[n]`` are those of the rows.
+        ``motion_ids``, ``start_times`` (s) and ``timestep`` ``[n]`` are those of the rows. Without ``keep`` the window
+        itself is left as it is: nobody will look at it.
         """
-        times = (timestep.unsqueeze(-1) + self._offsets) * self._dt + start_times.unsqueeze(-1)
-        window = self._motion.at(motion_ids.unsqueeze(-1).expand_as(times), times)
-        fresh = [window.map(partial(torch.select, dim=1, index=k)) for k in range(len(self.frames))]
+        times = (timestep.unsqueeze(-1) + self._restart_offsets) * self._dt + start_times.unsqueeze(-1)
+        found = self._motion.at(motion_ids.unsqueeze(-1).expand_as(times), times)
+        fresh = [found.map(partial(torch.select, dim=1, index=self._earlier + k)) for k in range(len(self.frames))]
+        if keep:
+            self._store(fresh, rows)
+        first = self._earlier + self._now + 1 - self._past_frames
+        past = found.map(partial(torch.narrow, dim=1, start=first, length=self._past_frames))
+        return fresh[self._now], [fresh[i] for i in self._targets], past
+
+    def _store(self, fresh: Sequence[CharacterState], rows: Rows) -> None:
         for old, new in zip(self.frames, fresh, strict=True):
             for name, buffer in old.tensors().items():
                 rows.put(buffer, getattr(new, name))
             old.__dict__.pop("heading_inv", None)  # it was of the old rows
-        return fresh[self._now], [fresh[i] for i in self._targets]
 
     def advance(self, motion_ids: Tensor, start_times: Tensor, timestep: Tensor) -> None:
         """Move on to ``timestep`` ``[N]``, one after the last one."""

@@ -62,3 +62,4 @@ class View:
     reference: CharacterState | None = None
     diverged: Tensor | None = None  # [n] bool: no numbers to compute with; None if there are none
     targets: list[CharacterState] = field(default_factory=list)  # S future reference frames
+    past: CharacterState | None = None  # [n, H, .] reference frames up to now, at a restart only

@@ -11,8 +11,8 @@ from mimickit_hydra.motion.rotations import quat_conj, quat_rotate
 CONTACT_FORCE = 0.1  # N, of one component, above which a body counts as touching the ground
 
 
-def time_over(time: Tensor, episode_length: float) -> Tensor:
-    """Bool ``[n]``: the episode has lasted ``episode_length`` (s)."""
+def time_over(time: Tensor, episode_length: float | Tensor) -> Tensor:
+    """Bool ``[n]``: the episode has lasted ``episode_length`` (s), one number or ``[n]``."""
     return time >= episode_length
 
 

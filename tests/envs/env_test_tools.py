@@ -34,7 +34,7 @@ class StoredStateEngine(Engine):
 
     name = "stored"
 
-    def __init__(self, character, model, num_envs, control_freq=30, sim_freq=120, control_mode="pos"):
+    def __init__(self, character, model, num_envs, control_freq=30, sim_freq=120, control_mode="pos", balls=0):
         self.character = character
         self.num_envs = num_envs
         self.device = torch.device("cpu")
@@ -43,8 +43,10 @@ class StoredStateEngine(Engine):
         self.sim_dt = 1.0 / sim_freq
         self.models = [model]
         self.states = [ObjectState.zeros(num_envs, model.num_bodies, model.num_dofs)]
+        self.states += [ObjectState.zeros(num_envs, 1, 0) for _ in range(balls)]
         self.commands: list[torch.Tensor] = []
         self.upcoming: list[dict[str, torch.Tensor]] = []
+        self.upcoming_balls: list[tuple[torch.Tensor, ...]] = []
         self.resets: list[torch.Tensor] = []
 
     def set_command(self, command, obj=0):
@@ -53,19 +55,37 @@ class StoredStateEngine(Engine):
     def step(self):
         if self.upcoming:
             self.write(**self.upcoming.pop(0))
+        if self.upcoming_balls:
+            self.write_balls(*self.upcoming_balls.pop(0))
 
     def reset(self, mask, states):
         self.resets.append(mask.clone())
         rows = mask.nonzero().squeeze(-1)
         for obj, new in states.items():
             old = self.states[obj]
-            for field in ("root_pos", "root_rot", "root_vel", "root_ang_vel", "dof_pos", "dof_vel"):
-                getattr(old, field)[rows] = getattr(new, field)[rows]
+            self._set(old, rows, new)
+            if obj > 0:
+                continue
             old.contact_forces[rows] = 0.0
             old.ground_contact_forces[rows] = 0.0
             old.body_vel[rows] = old.root_vel[rows].unsqueeze(1)
             pos, rot = self._pose(rows)
             old.body_pos[rows], old.body_rot[rows] = pos, rot
+
+    @staticmethod
+    def _set(old, rows, new):
+        for field in ("root_pos", "root_rot", "root_vel", "root_ang_vel", "dof_pos", "dof_vel"):
+            getattr(old, field)[rows] = getattr(new, field)[rows]
+
+    def place(self, obj, mask, state):
+        self._set(self.states[obj], mask.nonzero().squeeze(-1), state)
+
+    def write_balls(self, pos, vel, contact_force):
+        """Overwrite position, velocity and contact force ``[N, balls, 3]`` of all balls."""
+        for i, state in enumerate(self.states[1:]):
+            state.root_pos.copy_(pos[:, i])
+            state.root_vel.copy_(vel[:, i])
+            state.contact_forces.copy_(contact_force[:, i : i + 1])
 
     def write(self, **fields):
         """Overwrite fields of the state; body poses follow from the DoFs unless given."""
@@ -86,11 +106,12 @@ class StoredStateEngine(Engine):
         raise NotImplementedError
 
     def state_dict(self):
-        return {k: v.clone() for k, v in vars(self.states[0]).items()}
+        return {f"{i}.{k}": v.clone() for i, s in enumerate(self.states) for k, v in vars(s).items()}
 
     def load_state_dict(self, state):
-        for k, v in vars(self.states[0]).items():
-            v.copy_(state[k])
+        for i, s in enumerate(self.states):
+            for k, v in vars(s).items():
+                v.copy_(state[f"{i}.{k}"])
 
 
 class Golden:
@@ -150,6 +171,7 @@ class Golden:
         character = self.character()
         settings = {**self.engine_config(case), **engine}
         n = len(self.case(case, "motion_ids")) if num_envs is None else num_envs
+        settings["balls"] = getattr(config or self.config(case), "num_projectiles", 0)
         stored = StoredStateEngine(character, self.model(), n, **settings)
         return make_env(config or self.config(case), stored, character, self.library(character)), stored
 

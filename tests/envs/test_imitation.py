@@ -336,7 +336,7 @@ class Waypoint(Part):
         self.goal = torch.zeros(N, 1)
         self.calls = []
 
-    def before_physics(self):
+    def before_physics(self, command, time):
         self.calls.append("before_physics")
 
     def restart(self, view, rows):
