@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from mimickit_hydra.cli.train import main
 from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.frozen import read_frozen
 from mimickit_hydra.config.schema import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,11 +132,18 @@ def test_a_policy_is_tested_with_the_config_it_was_trained_with(adapter: Adapter
     assert adapter.calls[2]["run"].agent.model.actor_net == "fc_2layers_128units"
 
 
-def test_a_sweep_runs_every_combination(adapter: Adapter, tmp_path: Path) -> None:
-    assert main(["-m", "rand_seed=1,2", "num_envs=4,8"]) == 0
-    found = [(call["run"].rand_seed, call["run"].num_envs) for call in adapter.calls]
+def test_a_sweep_runs_every_combination(
+    adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[Path] = []
+    monkeypatch.setattr(
+        "mimickit_hydra.runtime.sweep_runner.run_all",
+        lambda sweep, runs, **_: started.extend(sweep.path / run.config for run in runs) or [],
+    )
+    assert main(["-m", "rand_seed=1,2", "num_envs=4,8"]) == 75  # nothing was run here
+    found = [(run.rand_seed, run.num_envs) for run in (read_frozen(path).run for path in started)]
     assert found == [(1, 4), (1, 8), (2, 4), (2, 8)]
-    folders = [Path(call["out_dir"]).relative_to(tmp_path).parts for call in adapter.calls]
+    folders = [path.parent.relative_to(tmp_path).parts for path in started]
     assert {parts[0] for parts in folders} == {"multirun"}
     assert [parts[-1] for parts in folders] == [f"{number}_deepmimic_humanoid_mujoco" for number in range(4)]
 
