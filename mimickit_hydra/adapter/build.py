@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Parts:
     """Everything one process trains or tests with."""
 
     character: CharacterModel
-    library: MotionLibrary
+    library: MotionLibrary | None  # None where the env has no reference motion
     engine: Engine
     env: ImitationEnv
     agent: Agent
@@ -42,15 +43,16 @@ class Parts:
 def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | None = None) -> Parts:
     """Build this process's parts in the order of the data: character, motions, engine, env, agent."""
     timers = Timers()
-    char_file = str(resolve_data_file(run.env.char_file, run.data_root))
+
+    def resolve(path: str) -> Path:
+        return resolve_data_file(path, run.data_root)
+
+    char_file = str(resolve(run.env.char_file))
     character = CharacterModel.from_file(char_file, device=device)
-    library = MotionLibrary.from_file(
-        str(resolve_data_file(run.env.motion_file, run.data_root)),
-        character,
-        device,
-        resolve=lambda path: resolve_data_file(path, run.data_root),
-    )
-    scene = build_scene(run.env, char_file)
+    library = None
+    if hasattr(run.env, "motion_file"):
+        library = MotionLibrary.from_file(resolve(run.env.motion_file), character, device, resolve=resolve)
+    scene = build_scene(run.env, char_file, resolve)
     engine = make_engine(
         _share_cores(run.engine, comm.world_size),
         scene,
