@@ -68,6 +68,10 @@ def run(
         if lock.taken_over:
             print(f"taking over from {lock.taken_over}, which ended without a word", flush=True)
         write_run_files(run_dir, resolved_yaml, overrides)
+        if run.core.name == "mimickit":
+            from mimickit_hydra.adapter.bridge import drive_checkout
+
+            return drive_checkout(run, run_dir, overrides)
         return _launch(Job(run, run_dir, resolved_yaml, _goes_on(again, run, run_dir), again, reporter))
 
 

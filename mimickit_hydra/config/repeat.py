@@ -20,6 +20,7 @@ CONFIG_FILE = "config.yaml"
 _CHOICES_LINE = "# groups:"
 _PLAIN_WORD = re.compile(r"^[A-Za-z_][\w./-]*$")
 _NEVER_REPEATED = ("out_dir", "resume")  # they belong to the old run, not to what it computed
+_OPEN = ("core.engine.", "core.env.", "core.agent.", "core.args.")  # tables without a schema
 _UNNAMED = ("experiment", "debug", "sweep")  # their effect is in the values
 
 
@@ -123,12 +124,13 @@ def _differences(path: Path, saved: Mapping[str, Any], choices: Sequence[str]) -
 
     cfg = compose(choices)
     raw = flatten(cfg)
+    added = [key for key in saved if key not in raw and key.startswith(_OPEN)]
     for key in saved:
-        if key not in raw:
+        if key not in raw and key not in added:
             raise UserError(f"{path}: {key}: unknown key{suggestion(key, list(raw))}")
-    derived = [key for key in saved if isinstance(raw[key], str) and "${" in raw[key]]
-    found = []
-    for key in [key for key in saved if key not in derived] + derived:
+    derived = [key for key in saved if isinstance(raw.get(key), str) and "${" in raw[key]]
+    found = [f"{key}={quote(saved[key])}" for key in added]
+    for key in [key for key in saved if key not in derived and key not in added] + derived:
         if key in _NEVER_REPEATED or _same(OmegaConf.select(cfg, key), saved[key]):
             continue
         found.append(f"{key}={quote(saved[key])}")

@@ -414,7 +414,7 @@ class CoreConfig:
 class MimickitCoreConfig(CoreConfig):
     """A checkout that the composed config is handed to. Keys its code has and ours lacks go into the open tables."""
 
-    root: str = MISSING  # the checkout
+    root: str | None = None  # the checkout
     python: str | None = None  # interpreter or virtual environment that has its packages; null = this one
     entry: str = "mimickit/run.py"  # the script that reads its flags, from the root
     engine: dict[str, Any] = field(default_factory=dict)  # laid over the composed engine; null takes a key out

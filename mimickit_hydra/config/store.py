@@ -65,6 +65,8 @@ def thaw(node: DictConfig) -> None:
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            if child._metadata.object_type is dict:
+                OmegaConf.set_struct(child, False)  # an open table takes any key, without the +
             thaw(child)
         elif isinstance(child, ListConfig) and child._is_none():
             # Merging an interpolation into a list that is None would resolve it before its target has been merged.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mimickit_hydra.config.checkout import BUILDERS, open_checkout
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.machine import check_devices, check_engine, check_engine_exists, check_logger
 from mimickit_hydra.config.one_line import nearest
@@ -24,17 +25,36 @@ def validate(run: RunConfig, *, machine: bool = True) -> None:
 
     With ``machine`` off, what only concerns the machine that will run it (GPU, packages) is left out.
     """
+    ours = run.core.name == "native"
     _check_values(run)
     _check_batches(run)
     _check_frequencies(run)
     _check_pairs(run)
-    check_engine(run.engine.engine_name, installed=machine)
+    if ours:
+        check_engine(run.engine.engine_name, installed=machine)
+    else:
+        run = _check_checkout(run)
     check_devices(run, present=machine)
-    if machine:
+    if machine and ours:
         check_logger(run)
     _check_files(run)
     _check_body(run)
-    check_engine_exists(run.engine.engine_name)
+    if ours:
+        check_engine_exists(run.engine.engine_name)
+
+
+def _check_checkout(run: RunConfig) -> RunConfig:
+    """The checkout that is to run this is one, and knows what it is to build; returns ``run`` with its data in sight.
+
+    What its interpreter has installed shows when it starts.
+    """
+    if run.resume is not None:
+        raise UserError(f"resume={run.resume}: MimicKit cannot resume a run; start from its weights with model_file=")
+    checkout = open_checkout(run.core)
+    for section, (key, _) in BUILDERS.items():
+        name = getattr(run.core, section).get(key) or getattr(getattr(run, section), key)
+        checkout.check_builds(section, str(name))
+    return dataclasses.replace(run, data_root=[*([str(checkout.data)] * checkout.data.is_dir()), *run.data_root])
 
 
 def fail(key: str, found: Any, allowed: str, hint: str = "") -> UserError:
