@@ -79,6 +79,8 @@ RULES: dict[str, Rule] = {
     "engine.iterations": at_least(1),
     "engine.ls_iterations": at_least(1),
     "engine.impratio": POSITIVE,
+    "engine.njmax": at_least(0),
+    "engine.nconmax": at_least(0),
     "engine.ground_contact_height": POSITIVE,
     "env.episode_length": POSITIVE,
     "env.camera_mode": one_of("still", "track"),

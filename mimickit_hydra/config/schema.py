@@ -38,7 +38,14 @@ class MujocoEngineConfig(EngineConfig):
 
 @dataclass(frozen=True)
 class NewtonEngineConfig(EngineConfig):
+    """MuJoCo Warp through Newton; sizes are per environment."""
+
     sim_freq: int = 240
+    iterations: int = 100  # constraint solver iterations, at most
+    ls_iterations: int = 50
+    impratio: float = 10.0
+    njmax: int = 0  # constraint rows; 0 = by the number of colliding shapes
+    nconmax: int = 0  # contacts; likewise
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,11 @@ def build_model(
     return CompiledScene(model, layouts)
 
 
+def read_object(obj: ObjectSpec) -> ObjectModel:
+    """What an asset says about its bodies, joints, limits and gains. EngineError as :func:`build_model`."""
+    return _object_model(obj, _load(obj))
+
+
 def exp_map_to_quat_wxyz(exp_map: np.ndarray) -> np.ndarray:
     """Exponential maps ``[..., 3]`` (rad) to quaternions ``[..., 4]`` in MuJoCo's order wxyz."""
     exp_map = np.asarray(exp_map, dtype=np.float64)

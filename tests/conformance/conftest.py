@@ -37,6 +37,8 @@ class Config:
     ls_iterations: int = 50
     impratio: float = 10.0
     ground_contact_height: float = 0.3
+    njmax: int = 0
+    nconmax: int = 0
 
 
 Factory = Callable[[Config, SceneSpec, int], Engine]
@@ -60,6 +62,7 @@ def _on(device: str) -> Factory:
 ENGINES: dict[str, tuple[str, Factory]] = {
     "mujoco": ("mujoco", _on("cpu")),
     "mujoco-rollout": ("mujoco", _mujoco_without_batch),
+    "newton": ("newton", _on("cpu")),
 }
 
 
