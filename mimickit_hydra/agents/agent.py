@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,7 @@ from mimickit_hydra.agents import metrics, state
 from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, batch_size
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.evaluation import ShouldStop, TestCallback, no_test, run_test
+from mimickit_hydra.agents.graph import StagedRollout
 from mimickit_hydra.agents.metrics import MetricMeans
 from mimickit_hydra.agents.normalizers import ActionNormalizer, ObsNormalizer
 from mimickit_hydra.agents.optimizer import HeadOptimizer
@@ -68,6 +69,7 @@ class Agent(abc.ABC):
         self._minibatches = Minibatches()
         self._train_returns = ReturnTracker(env.num_envs, self.device)
         self._samples_per_iter = self._global_samples_per_iter()
+        self._staged = StagedRollout(self, capture=True) if self.device.type == "cuda" else None
 
     # ------------------------------------------------------------------------------------------- what a method supplies
 
@@ -194,27 +196,33 @@ class Agent(abc.ABC):
     @torch.no_grad()
     def _rollout(self) -> None:
         self._use_threads(1)
-        buffer, env = self.buffer, self.env
-        obs, norm_obs, final_obs = buffer["obs"], buffer["norm_obs"], buffer["final_obs"]
-        rewards, dones = buffer["reward"], buffer["done"]
-        keep_raw = self.normalizer_open
         with self._section("policy"):
             self._begin_rollout()
-        for t in range(buffer.steps):
-            with self._section("policy"):
-                if keep_raw:
-                    obs[t].copy_(env.obs)
-                action = self._decide(t, self.obs_norm.normalize(env.obs, out=norm_obs[t]))
-            next_obs, reward, done, info = env.step(action)
-            with self._section("policy"):
-                final_obs[t].copy_(next_obs)
-                rewards[t].copy_(reward)
-                dones[t].copy_(done)
-                self._record_step(t, info)
-                ended = dones[t] != DONE_NULL
-            env.reset(ended)
+        step = self._rollout_step if self._staged is None else self._staged.step
+        for t in range(self.buffer.steps):
+            step(t)
         with self._section("policy"):
-            self.obs_norm.normalize(env.obs, out=norm_obs[buffer.steps])
+            self.obs_norm.normalize(self.env.obs, out=self.buffer["norm_obs"][self.buffer.steps])
+
+    def _rollout_step(self, t: int) -> None:
+        """Row ``t``: decide, step, record, reset. On CUDA this is captured, see :mod:`mimickit_hydra.agents.graph`."""
+        buffer, env = self.buffer, self.env
+        with self._section("policy"):
+            if self.normalizer_open:
+                buffer["obs"][t].copy_(env.obs)
+            action = self._decide(t, self.obs_norm.normalize(env.obs, out=buffer["norm_obs"][t]))
+        next_obs, reward, done, info = env.step(action)
+        with self._section("policy"):
+            buffer["final_obs"][t].copy_(next_obs)
+            buffer["reward"][t].copy_(reward)
+            buffer["done"][t].copy_(done)
+            self._record_step(t, info)
+            ended = buffer["done"][t] != DONE_NULL
+        env.reset(ended)
+
+    def _graph_key(self) -> tuple[Hashable, ...]:
+        """Python values that decide what a rollout step does: each combination is captured once."""
+        return (self.normalizer_open,)
 
     def _run_updates(
         self,

@@ -35,6 +35,26 @@ class RolloutBuffer:
     def __contains__(self, name: str) -> bool:
         return name in self._fields
 
+    def stage(self) -> RolloutBuffer:
+        """An empty buffer of one step with the same fields."""
+        stage = RolloutBuffer(1, self.num_envs, self.device)
+        for name, field in self._fields.items():
+            extra = field.shape[0] - self.steps
+            stage.add_field(name, *field.shape[2:], dtype=field.dtype, extra_rows=extra)
+        return stage
+
+    def load_row(self, source: RolloutBuffer, t: int) -> None:
+        """Row ``t`` of every field of ``source`` into row 0 of this one."""
+        self._copy([field[0] for field in self._fields.values()], [source[name][t] for name in self._fields])
+
+    def store_row(self, target: RolloutBuffer, t: int) -> None:
+        """Row 0 of every field into row ``t`` of ``target``."""
+        self._copy([target[name][t] for name in self._fields], [field[0] for field in self._fields.values()])
+
+    @staticmethod
+    def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
+        torch._foreach_copy_(targets, sources)
+
     def flat(self, name: str) -> Tensor:
         """[T * N, ...] view without extra rows; flat index = t * N + env."""
         return self._fields[name][: self.steps].flatten(0, 1)

@@ -61,7 +61,11 @@ class ObsNormalizer(nn.Module):
             "sum_sq": torch.zeros_like(self._mean, dtype=torch.float64),
         }
         self._recorded = 0
-        self._inv_std = self._std.reciprocal().to(device)
+        inverse = self._std.reciprocal()
+        if "_inv_std" in self.__dict__ and self._inv_std.device == device:
+            self._inv_std.copy_(inverse)  # in place: captured rollouts know its address
+        else:
+            self._inv_std = inverse
 
     def normalize(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """(x - mean) / std clamped to ±clip; ``x`` [..., O]."""
@@ -109,7 +113,7 @@ class ObsNormalizer(nn.Module):
         self._count += new.long()
         self._mean.copy_(self._exact["mean"])
         self._std.copy_(self._exact["var"].clamp_min(MIN_STD**2).sqrt().clamp_min(self.std_clip))
-        self._inv_std = self._std.reciprocal()
+        torch.reciprocal(self._std, out=self._inv_std)  # in place: captured rollouts know its address
 
     def exact_state(self) -> dict[str, Tensor]:
         """The float64 sums, for a checkpoint that continues exactly."""
@@ -120,7 +124,7 @@ class ObsNormalizer(nn.Module):
         for name, tensor in self._exact.items():
             tensor.copy_(state[name])
         self._recorded = int(state["recorded"])
-        self._inv_std = self._std.reciprocal()
+        torch.reciprocal(self._std, out=self._inv_std)
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         super()._apply(fn, recurse)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import cast
 
 import torch
@@ -73,6 +73,9 @@ class PPOAgent(Agent):
         if not self._all_sampled:
             mask = self.buffer["mask"].bernoulli_(probability)
             noise.mul_(mask[..., None])
+
+    def _graph_key(self) -> tuple[Hashable, ...]:
+        return (*super()._graph_key(), self._all_sampled)
 
     def _decide(self, t: int, norm_obs: Tensor) -> Tensor:
         dist = self._policy(t, norm_obs)

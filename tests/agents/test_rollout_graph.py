@@ -1,0 +1,147 @@
+"""The staged rollout gives the numbers of the direct one, and is cut where the simulator steps."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+import torch
+from toy_env import ToyEnv, ToyStyleEnv, toy_config
+
+from mimickit_hydra.agents.graph import WARM_STEPS, Recording, StagedRollout
+from mimickit_hydra.agents.ppo_agent import PPOAgent
+from mimickit_hydra.agents.registry import make_agent
+from mimickit_hydra.config import schema
+
+
+class FakeEngine:
+    """Steps are counted; a step inside a capture would be an error."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def step(self):
+        self.steps += 1
+
+
+class CutEnv(ToyEnv):
+    """A toy whose physics is an engine's step in the middle of its own, as in the real environment."""
+
+    def __init__(self, num_envs=8):
+        super().__init__(num_envs)
+        self.engine = FakeEngine()
+
+    def step(self, action):
+        self.position += action.clamp(self.action_low, self.action_high)
+        self.engine.step()
+        return super().step(torch.zeros_like(action))
+
+
+class FakeGraph:
+    """Notes what is done with it instead of capturing."""
+
+    log: ClassVar[list[str]] = []
+
+    def capture_begin(self, capture_error_mode):
+        self.log.append("begin")
+
+    def capture_end(self):
+        self.log.append("end")
+
+    def replay(self):
+        self.log.append("replay")
+
+
+def make(seed=0, env=None, **changes):
+    torch.manual_seed(seed)
+    return PPOAgent(toy_config(**changes), env or ToyEnv(8), "cpu")
+
+
+def assert_same(first, second):
+    for name, tensor in first.buffer._fields.items():
+        assert torch.equal(tensor, second.buffer[name]), name
+    for left, right in zip(first.net.state_dict().values(), second.net.state_dict().values(), strict=True):
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("changes", [{}, {"exp_prob_beg": 0.5, "exp_anneal_samples": 400}, {"normalizer_samples": 200}])
+def test_a_staged_rollout_is_the_direct_one(changes):
+    direct, staged = make(**changes), make(**changes)
+    staged._staged = StagedRollout(staged, capture=False)
+    for agent in (direct, staged):
+        torch.manual_seed(5)
+        rows = [agent.train_iteration() for _ in range(4)]
+    assert len(rows) == 4
+    assert_same(direct, staged)
+    assert not staged._staged.captured
+
+
+def test_fields_of_a_method_travel_with_the_rows():
+    """ASE fills rows before the rollout, changes them in a step, and reads the environment's info."""
+    agents = []
+    for stage in (False, True):
+        torch.manual_seed(1)
+        config = toy_config(
+            schema.AMPAgentConfig, agent_name="AMP", disc_buffer_size=256, disc_replay_samples=32,
+            disc_batch_size=2, disc_epochs=1, disc_logit_reg=0.01, disc_grad_penalty=1.0, disc_reward_scale=2.0,
+            task_reward_weight=0.0, disc_reward_weight=1.0, model=schema.AMPModelConfig(
+                "fc_2layers_128units", "fc_2layers_128units", 0.01, "FIXED", 0.2, disc_net="fc_2layers_128units"
+            ),
+        )  # fmt: skip
+        agent = make_agent(config, ToyStyleEnv(8), "cpu", None, None)
+        if stage:
+            agent._staged = StagedRollout(agent, capture=False)
+        for _ in range(3):
+            agent.train_iteration()
+        agents.append(agent)
+    assert_same(*agents)
+
+
+def test_the_capture_is_cut_at_the_physics():
+    """Three ordinary steps, then one capture: graph, physics, graph; replayed ever after."""
+    agent = make(env=CutEnv(), steps_per_iter=WARM_STEPS + 3)
+    FakeGraph.log.clear()
+    agent._staged = StagedRollout(agent, capture=True, make_graph=FakeGraph)
+    agent._start()
+    agent._rollout()
+    assert agent._staged.captured
+    assert FakeGraph.log == ["begin", "end", "begin", "end"] + ["replay", "replay"] * 3
+    assert agent.env.engine.steps == WARM_STEPS + 3  # none while capturing
+    assert "step" not in vars(agent.env.engine)
+    assert agent.buffer.steps == WARM_STEPS + 3
+
+
+def test_every_key_is_captured_once():
+    agent = make(env=CutEnv(), steps_per_iter=WARM_STEPS + 1, normalizer_samples=1)
+    FakeGraph.log.clear()
+    agent._staged = StagedRollout(agent, capture=True, make_graph=FakeGraph)
+    agent._start()
+    agent._rollout()
+    agent.samples = 10  # the window of the statistics closes: the step no longer stores raw observations
+    agent._rollout()
+    agent._rollout()
+    assert FakeGraph.log.count("begin") == 4
+
+
+def test_what_cannot_be_captured_runs_as_it_is(capsys):
+    class Broken(FakeGraph):
+        def capture_begin(self, capture_error_mode):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    direct, fallen = make(), make()
+    fallen._staged = StagedRollout(fallen, capture=True, make_graph=Broken)
+    for agent in (direct, fallen):
+        torch.manual_seed(2)
+        for _ in range(2):
+            agent.train_iteration()
+    assert_same(direct, fallen)
+    assert "not permitted" in fallen._staged.problem
+    assert capsys.readouterr().err.count("could not be captured") == 1
+
+
+def test_a_recording_can_be_abandoned():
+    recording = Recording(FakeGraph)
+    recording.begin()
+    recording.abandon()
+    recording.abandon()
+    assert recording.parts == []
