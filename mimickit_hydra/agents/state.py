@@ -28,7 +28,8 @@ def check_names_and_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Ten
     missing = [name for name in wanted if name not in found]
     unknown = [name for name in found if name not in wanted]
     if missing or unknown:
-        parts = [f"lacks {_first(missing)}"] * bool(missing) + [f"has unknown {_first(unknown)}"] * bool(unknown)
+        named = (("lacks", missing), ("has unknown", unknown))
+        parts = [f"{what} {_first(names)}" for what, names in named if names]
         raise AgentError(f"the model does not fit this agent: it {' and '.join(parts)}; check agent and agent.model")
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
