@@ -40,6 +40,7 @@ from mimickit_hydra.motion.library import MotionLibrary
 
 IMITATION = ("deepmimic", "amp", "ase", "add", "smp")
 TASKS = ("task_location", "task_steering", "task_dodgeball")
+BASES = {**{name: name for name in IMITATION}, "awr": "deepmimic", "lcp": "deepmimic"}  # method: env it is made for
 
 
 class ImitationBuilder:
@@ -163,7 +164,7 @@ class ImitationBuilder:
         return None
 
     def _reward(self, task: Task | None) -> Callable[[View], Tensor] | None:
-        imitation = self._imitation_reward() if self.base == "deepmimic" else None
+        imitation = self._imitation_reward() if self._imitates() else None
         if task is None:
             return imitation
         if imitation is None:
@@ -171,6 +172,11 @@ class ImitationBuilder:
         config = self.config
         assert isinstance(config, TaskEnvConfig)
         return MixedReward(imitation, task, config.imitation_reward_w, config.task_reward_w)
+
+    def _imitates(self) -> bool:
+        """Whether the reward has an imitation part; elsewhere that part comes from the agent."""
+        config = self.config
+        return self.base == "deepmimic" and not (isinstance(config, TaskEnvConfig) and config.imitation_reward_w == 0.0)
 
     def _imitation_reward(self) -> ImitationReward:
         config, character = self.config, self.character
@@ -203,7 +209,8 @@ class ImitationBuilder:
             joints = self.character.num_joints
             check_length("env.joint_err_w", config.joint_err_w, (joints,), "(one per body without the root)")
         if self.base == "deepmimic":
-            self._check_reward()
+            if self._imitates():
+                self._check_reward()
         elif not isinstance(config, AMPEnvConfig) or config.num_disc_obs_steps < 1:
             raise EnvError(f"env.num_disc_obs_steps: env {config.env_name} needs a number from 1")
         if config.env_name in ("task_location", "task_steering"):
@@ -232,7 +239,7 @@ def _base(config: DeepMimicEnvConfig) -> str:
         return "deepmimic"
     if not isinstance(config, TaskEnvConfig):
         return config.env_name
-    if config.base_env not in IMITATION:
-        hint = nearest(config.base_env, IMITATION)
-        raise EnvError(f"env.base_env: found {config.base_env!r}, allowed are {', '.join(IMITATION)}{hint}")
-    return config.base_env
+    if config.base_env not in BASES:
+        hint = nearest(config.base_env, list(BASES))
+        raise EnvError(f"env.base_env: found {config.base_env!r}, allowed are {', '.join(BASES)}{hint}")
+    return BASES[config.base_env]

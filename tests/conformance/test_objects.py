@@ -56,3 +56,24 @@ def test_objects_meet(lab):
     assert (hit > 10).all()
     assert (engine.states[0].root_vel[:, 0] < -0.05).all()
     assert (engine.states[1].root_vel[:, 0] > -5).all()
+
+
+def test_an_object_is_placed_within_an_episode(lab):
+    """Only that object of those environments moves; contacts and commands of the character stay."""
+    engine = lab.make(lab.humanoid, lab.ball(start_pos=(5.0, 0.0, 0.1)))
+    pose = lab.standing_pose(engine)
+    lab.reset_all(engine, lab.rest(engine, height=0.882416, dof_pos=pose))
+    lab.run(engine, 10, pose)
+    before = [{k: v.clone() for k, v in vars(state).items()} for state in engine.states]
+    ball = lab.rest(engine, obj=1, root_pos=torch.tensor([4.0, 3.0, 2.0]), root_vel=torch.tensor([1.0, 0.0, 0.0]))
+    engine.place(1, torch.tensor([True, False, True]), ball)
+    moved, kept = torch.tensor([0, 2]), 1
+    torch.testing.assert_close(engine.states[1].root_pos[moved], torch.tensor([[4.0, 3.0, 2.0]]).repeat(2, 1))
+    torch.testing.assert_close(engine.states[1].root_vel[moved], torch.tensor([[1.0, 0.0, 0.0]]).repeat(2, 1))
+    for name, expected in before[0].items():
+        torch.testing.assert_close(getattr(engine.states[0], name), expected, atol=1e-6, rtol=1e-6)
+    assert engine.states[0].ground_contact_forces.abs().max() > 0.0
+    for name, expected in before[1].items():
+        assert torch.equal(getattr(engine.states[1], name)[kept], expected[kept])
+    lab.run(engine, 3, pose)
+    torch.testing.assert_close(engine.states[1].root_pos[moved, 0], torch.full((2,), 4.1), atol=1e-3, rtol=0)
