@@ -90,7 +90,7 @@ def _goes_on(again: bool, run: RunConfig, run_dir: Path) -> bool:
 
 def _launch(job: Job) -> float | None:
     if job.run.mode == "test":
-        return launch(_test_worker, job.run.devices[:1], job)
+        return launch(_test_worker, job.run.devices[:1], job, single=True)
     return launch(_train_worker, job.run.devices, job)
 
 

@@ -24,6 +24,7 @@ class ObsNormalizer(nn.Module):
     _count: Tensor
     _mean: Tensor
     _std: Tensor
+    _inv_std: Tensor
 
     def __init__(
         self,

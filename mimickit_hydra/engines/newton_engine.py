@@ -108,7 +108,8 @@ class NewtonEngine(Engine):
         self._qpos0 = wp.array(self.scene.mujoco_model.qpos0, dtype=wp.float32, device=device)
         contacts = int(self._data.naconmax)
         self._contact_ids = wp.array(list(range(contacts)), dtype=wp.int32, device=device)
-        self._contact_force = wp.zeros(contacts, dtype=wp.spatial_vector, device=device)
+        force_type: Any = wp.spatial_vector
+        self._contact_force = wp.zeros(contacts, dtype=force_type, device=device)
         self._mask_tensor = wp.to_torch(self._mask)
         self.diverged = wp.to_torch(self._diverged)
         self._ctrl = wp.to_torch(self._data.ctrl)

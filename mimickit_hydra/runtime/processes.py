@@ -2,14 +2,19 @@
 
 With a single device no process group exists and nothing is spawned. With several, the group meets through a file, so
 no port can be taken by somebody else; the back end is gloo when every device is the CPU and NCCL otherwise.
+
+Under ``torchrun`` or ``srun`` the processes exist already: each reads its place from their environment variables, takes
+one device of its node and spawns nothing.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +29,52 @@ from mimickit_hydra.config.errors import UserError
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 
 Worker = Callable[..., Any]  # worker(comm, device, *args)
+
+
+@dataclass(frozen=True)
+class Task:
+    """This process among those that a launcher outside started for one run."""
+
+    rank: int
+    world_size: int
+    local_rank: int  # among those of its node
+    address: str
+    port: int
+
+
+def outside_task(environ: Mapping[str, str] = os.environ) -> Task | None:
+    """The place that ``torchrun`` or ``srun`` gave this process, or None if it is on its own.
+
+    A batch script that calls no ``srun`` is one process, whatever number of tasks its job has. UserError for variables
+    that are no numbers.
+    """
+    if "RANK" in environ and "WORLD_SIZE" in environ:
+        rank, world = _number(environ, "RANK"), _number(environ, "WORLD_SIZE")
+        local = _number(environ, "LOCAL_RANK", rank)
+    elif "SLURM_PROCID" in environ and "SLURM_STEP_NUM_TASKS" in environ:
+        rank, world = _number(environ, "SLURM_PROCID"), _number(environ, "SLURM_STEP_NUM_TASKS")
+        local = _number(environ, "SLURM_LOCALID", rank)
+    else:
+        return None
+    if world == 1:
+        return None
+    address = environ.get("MASTER_ADDR") or _first_host(environ)
+    job = _number(environ, "SLURM_JOB_ID", 0)
+    return Task(rank, world, local, address, _number(environ, "MASTER_PORT", 20000 + job % 20000))
+
+
+def _number(environ: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = environ.get(name, "" if default is None else str(default))
+    if not text.isdigit():
+        raise UserError(f"the environment variable {name} is {text!r}; a launcher sets it to a whole number")
+    return int(text)
+
+
+def _first_host(environ: Mapping[str, str]) -> str:
+    """The first node of a Slurm list such as ``gpu[003-007,12],cpu1``."""
+    nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or "127.0.0.1"
+    match = re.match(r"([^\[,]+)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)
+    return "127.0.0.1" if match is None else "".join(part or "" for part in match.groups())
 
 
 def check_devices(devices: Sequence[str]) -> list[torch.device]:
@@ -52,12 +103,18 @@ def _parse(text: str) -> torch.device:
     return device
 
 
-def launch(worker: Worker, devices: Sequence[str], *args: Any) -> Any:
+def launch(worker: Worker, devices: Sequence[str], *args: Any, single: bool = False) -> Any:
     """Run ``worker(comm, device, *args)`` once per device and return what rank 0 returned.
 
-    Raises whatever rank 0 raised. When another rank dies, this process says so and ends too, rather than waiting in a
-    collective for ever.
+    Under a launcher outside, run it in this process as one of its tasks; with ``single`` in its first alone, and the
+    others return None. Raises whatever rank 0 raised. When another rank dies, this process says so and ends too, rather
+    than waiting in a collective for ever.
     """
+    task = outside_task()
+    if task is not None and not single:
+        return _run_task(worker, task, devices, args)
+    if task is not None and task.rank > 0:
+        return None
     parsed = check_devices(devices)
     if len(parsed) == 1:
         _use(parsed[0])
@@ -103,6 +160,42 @@ def _rank_run(worker: Worker, rank: int, devices: list[torch.device], store: str
         return worker(Comm(), device, *args)
     finally:
         dist.destroy_process_group()
+
+
+def _run_task(worker: Worker, task: Task, devices: Sequence[str], args: tuple[Any, ...]) -> Any:
+    device = _device_of(task, devices)
+    _use(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"tcp://{task.address}:{task.port}" if "TORCHELASTIC_RUN_ID" not in os.environ else "env://",
+        rank=task.rank,
+        world_size=task.world_size,
+        timeout=COLLECTIVE_TIMEOUT,
+    )
+    try:
+        return worker(Comm(), device, *args)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device_of(task: Task, devices: Sequence[str]) -> torch.device:
+    """The entry of ``devices`` with this task's number on its node; one entry stands for all of its kind.
+
+    Where the launcher shows each task a GPU of its own, that one is ``cuda:0`` to every task.
+    """
+    parsed = check_devices(devices)
+    if parsed[0].type == "cpu":
+        return parsed[0]
+    if torch.cuda.device_count() == 1:
+        return torch.device("cuda:0")
+    if len(parsed) > 1 and task.local_rank < len(parsed):
+        return parsed[task.local_rank]
+    if len(parsed) > 1 or task.local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"process {task.local_rank} of its node has no GPU left: devices has {len(parsed)}, the node "
+            f"{torch.cuda.device_count()}; start one process a GPU"
+        )
+    return torch.device("cuda", task.local_rank)
 
 
 def _use(device: torch.device) -> None:
