@@ -15,6 +15,7 @@ from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.lcp_agent import LCPAgent
 from mimickit_hydra.agents.ppo_agent import PPOAgent
+from mimickit_hydra.agents.smp_agent import SMPAgent
 from mimickit_hydra.config.one_line import suggestion
 from mimickit_hydra.config.schema import AgentConfig
 
@@ -29,6 +30,7 @@ AGENTS: dict[str, type[Agent]] = {
     "AMP": AMPAgent,
     "ASE": ASEAgent,
     "ADD": ADDAgent,
+    "SMP": SMPAgent,
 }
 
 

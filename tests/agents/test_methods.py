@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_amp_add import DISC
 from test_ase import ASE
+from test_smp import GSI, SMP, ToyWindowEnv, write_prior
 from toy_env import ToyEnv, ToyStyleEnv, toy_config
 
 from mimickit_hydra.agents.registry import make_agent
@@ -20,14 +21,23 @@ SETTINGS = {
     "AMP": (schema.AMPAgentConfig, DISC),
     "ADD": (schema.ADDAgentConfig, DISC),
     "ASE": (schema.ASEAgentConfig, ASE),
+    "SMP": (schema.SMPAgentConfig, {**SMP, **GSI}),
 }
+ENVS = {"AMP": ToyStyleEnv, "ADD": ToyStyleEnv, "ASE": ToyStyleEnv, "SMP": ToyWindowEnv}
 
 
-def make(name, num_envs=4, seed=0, **changes):
-    torch.manual_seed(seed)
-    config_class, values = SETTINGS[name]
-    env = (ToyStyleEnv if "disc_epochs" in values else ToyEnv)(num_envs)
-    return make_agent(toy_config(config_class, agent_name=name, **{**values, **changes}), env, "cpu")
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    prior = write_prior(tmp_path_factory.mktemp("prior"))
+
+    def make(name, num_envs=4, seed=0, **changes):
+        torch.manual_seed(seed)
+        config_class, values = SETTINGS[name]
+        values = {**values, **(prior if name == "SMP" else {}), **changes}
+        env = ENVS.get(name, ToyEnv)(num_envs)
+        return make_agent(toy_config(config_class, agent_name=name, **values), env, "cpu")
+
+    return make
 
 
 def equal_models(first, second):
@@ -36,7 +46,7 @@ def equal_models(first, second):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_exact_resume(name):
+def test_exact_resume(make, name):
     changes = {"disc_buffer_size": 150} if name in ("AMP", "ADD", "ASE") else {}  # full, and wrapped, when saved
     agent = make(name, exp_prob_beg=0.9, **changes)
     for _ in range(3):
@@ -55,7 +65,7 @@ def test_exact_resume(name):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_testing_disturbs_nothing(name):
+def test_testing_disturbs_nothing(make, name):
     rows = []
     for tested in (True, False):
         agent = make(name)
@@ -68,7 +78,7 @@ def test_testing_disturbs_nothing(name):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_rollout_looks_at_no_data(name, monkeypatch):
+def test_a_rollout_looks_at_no_data(make, name, monkeypatch):
     agent = make(name)
     agent.train_iteration()
     agent._begin_rollout()

@@ -1,0 +1,204 @@
+"""SMP: PPO on how well the motion fits a frozen diffusion prior (score distillation as a reward)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.agents.normalizers import DiffNormalizer
+from mimickit_hydra.agents.ppo_agent import PPOAgent
+from mimickit_hydra.agents.prior import (
+    DiffusionPrior,
+    diffusion_times,
+    load_prior_weights,
+    prior_channels,
+    read_weights,
+)
+from mimickit_hydra.agents.prior_config import CONFIG_NAME, PriorConfig, WindowSettings, load_prior_config
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.paths import resolve_data_file
+from mimickit_hydra.config.schema import SMPAgentConfig
+
+
+class SMPAgent(PPOAgent):
+    """The reward falls with the error the prior makes in finding noise that was mixed into the motion.
+
+    Rollout fields besides PPO's: ``disc_obs`` raw windows [T, N, L * C]; ``train_reward`` [T, N]. The prior is part of
+    the model and of its checkpoints; it is never trained here and always evaluated without dropout.
+    """
+
+    config: SMPAgentConfig
+
+    # ------------------------------------------------------------------------------------------------------------ prior
+
+    @property
+    def prior(self) -> DiffusionPrior:
+        return cast(DiffusionPrior, self.net._prior_model)
+
+    @property
+    def sds_norm(self) -> DiffNormalizer:
+        return cast(DiffNormalizer, self.net._sds_normalizer)
+
+    def _build_normalizers(self) -> None:
+        super()._build_normalizers()
+        self.net._sds_normalizer = DiffNormalizer(len(self.config.diffusion_steps))
+
+    def _build_networks(self) -> None:
+        super()._build_networks()
+        prior, window = self._load_prior()
+        self._frames = window.num_disc_obs_steps
+        self._check_window(prior, window)
+        prior.requires_grad_(False)
+        self.net._prior_model = prior.eval()
+        self._times = diffusion_times(self.config.diffusion_steps, prior.config.T, self.device)
+
+    def _load_prior(self) -> tuple[DiffusionPrior, WindowSettings]:
+        model_file = _find("agent.smp_prior_model", self.config.smp_prior_model)
+        beside = model_file.parent / CONFIG_NAME  # where mimickit prior train puts it
+        try:
+            config_file = _find("agent.smp_prior_cfg", self.config.smp_prior_cfg)
+        except AgentError:
+            if not beside.is_file():
+                raise
+            config_file = beside
+        config, window = load_prior_config(config_file)
+        weights = read_weights(model_file)
+        prior = DiffusionPrior(config, prior_channels(weights, str(model_file)))
+        load_prior_weights(prior, weights, str(model_file))
+        return prior, window
+
+    def _check_window(self, prior: DiffusionPrior, window: WindowSettings) -> None:
+        """The prior must have been trained on what this env shows."""
+        size = int(getattr(self.env, "disc_obs_size", 0))
+        expected = window.num_disc_obs_steps * prior.channels
+        if size != expected:
+            raise AgentError(
+                f"agent.smp_prior_model: the prior knows windows of {window.num_disc_obs_steps} frames of "
+                f"{prior.channels} numbers, this env shows {size} numbers instead of {expected}; set env's "
+                "num_disc_obs_steps, root_height_obs, disc_dof_vel_obs and key_bodies as in the prior's env_config.yaml"
+            )
+        self._check_frequency(prior.config)
+        shown = getattr(self.env, "window_settings", None) or {}
+        for key, value in shown.items():
+            wanted = getattr(window, key)
+            wanted, value = (len(wanted), len(value)) if key == "key_bodies" else (wanted, value)
+            if wanted != value:
+                raise AgentError(f"env.{key}: found {value}, but the prior was trained with {wanted}")
+
+    def _check_frequency(self, config: PriorConfig) -> None:
+        found = round(1.0 / self.env.control_dt)
+        if found != config.control_freq:
+            raise AgentError(
+                f"engine.control_freq: found {found} Hz, but the prior's frames are {config.control_freq} Hz"
+            )
+
+    # ---------------------------------------------------------------------------------------------------------- rollout
+
+    def _build_buffer(self) -> None:
+        super()._build_buffer()
+        self.buffer.add_field("disc_obs", self._frames * self.prior.channels)
+        self.buffer.add_field("train_reward")
+        config = self.config
+        if config.smp_eval_batch_size < 1:
+            raise AgentError(f"agent.smp_eval_batch_size: found {config.smp_eval_batch_size}, must be 1 or more")
+        if config.enable_gsi:
+            self._init_generated_starts()
+
+    def _init_generated_starts(self) -> None:
+        config = self.config
+        sizes = (config.gsi_buffer_size, config.gsi_regen_num_motions, config.gsi_batch_size)
+        if not sizes[0] >= sizes[1] >= sizes[2] >= 1:
+            raise AgentError(
+                "agent.gsi_buffer_size, gsi_regen_num_motions, gsi_batch_size: found "
+                f"{', '.join(map(str, sizes))}; each must be at least the next, and the last at least 1"
+            )
+        if not hasattr(self.env, "init_gsi_buffer"):
+            raise AgentError("agent.enable_gsi: this env cannot start from generated motion; use env=smp")
+        self.env.init_gsi_buffer(self._generate(config.gsi_buffer_size))
+
+    @torch.no_grad()
+    def _generate(self, count: int) -> Tensor:
+        """Motion windows [count, L, C] in the units of the data."""
+        config = self.config
+        return self.prior.generate(
+            count, self._frames, config.gsi_sampler, config.gsi_inference_steps, config.gsi_batch_size
+        )
+
+    def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:
+        self.buffer["disc_obs"][t].copy_(info["disc_obs"])
+
+    # ----------------------------------------------------------------------------------------------------------- reward
+
+    @torch.no_grad()
+    def _build_train_data(self) -> dict[str, Tensor]:
+        reward, scalars = self._score(self.buffer.flat("disc_obs"))
+        mixed = self.config.smp_reward_weight * reward.view_as(self.buffer["reward"])
+        if self.config.task_reward_weight != 0.0:
+            mixed = mixed + self.config.task_reward_weight * self.buffer["reward"]
+        self.buffer["train_reward"].copy_(mixed)
+        return {**super()._build_train_data(), **scalars}
+
+    def _rewards(self) -> Tensor:
+        return self.buffer["train_reward"]
+
+    def _score(self, windows: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reward [S] of raw windows [S, L * C] under this iteration's loss statistics, and scalars to log.
+
+        ``noise`` [K, S, L * C] replaces fresh random numbers.
+        """
+        losses = self._score_losses(windows, noise)
+        relative = self.sds_norm.normalize(losses).mean(-1)
+        if self._sds_open:
+            self.sds_norm.record(losses)
+        reward = self.config.smp_reward_scale * torch.exp(-self.config.sds_loss_scale * relative)
+        scalars: dict[str, Tensor] = {}
+        for name, values in (("smp_reward", reward), ("sds_loss", losses.mean(-1))):
+            std, mean = torch.std_mean(values)
+            scalars |= {f"{name}_mean": mean, f"{name}_std": std}
+        return reward, {
+            name: scalars[name] for name in ("smp_reward_mean", "smp_reward_std", "sds_loss_mean", "sds_loss_std")
+        }
+
+    def _score_losses(self, windows: Tensor, noise: Tensor | None = None) -> Tensor:
+        """[S, K]: the prior's mean squared error in the noise, at each of ``diffusion_steps``."""
+        size, out = self.config.smp_eval_batch_size, []
+        for start in range(0, windows.shape[0], size):
+            rows = self.prior.normalize(windows[start : start + size])
+            if noise is None:
+                mixed_in = torch.randn(len(self._times), *rows.shape, device=rows.device)
+            else:
+                mixed_in = noise[:, start : start + size]
+            out.append(self.prior.score_losses(rows, self._times, mixed_in))
+        return torch.cat(out)
+
+    # ------------------------------------------------------------------------------------------------------- statistics
+
+    @property
+    def _sds_open(self) -> bool:
+        """Whether the size of the losses is still being learned."""
+        return self.samples < self.config.sds_normalizer_samples
+
+    def _update_statistics(self) -> None:
+        super()._update_statistics()
+        if self._sds_open:
+            self.sds_norm.update(self.comm)
+
+    def train_iteration(self) -> dict[str, float]:
+        row = super().train_iteration()
+        config = self.config
+        if config.enable_gsi and (self.iteration - 1) % config.gsi_iters == 0:
+            with self._section("update"):
+                self.env.add_gsi_samples(self._generate(config.gsi_regen_num_motions))  # type: ignore[attr-defined]
+        return row
+
+
+def _find(key: str, path: str) -> Path:
+    try:
+        return resolve_data_file(path)
+    except UserError as error:
+        raise AgentError(f"{key}: {error}; train a prior with: mimickit prior train --out DIR") from None

@@ -1,0 +1,90 @@
+"""Two processes learn with a discriminator: weights and statistics stay equal, replay and skills are each its own."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from test_amp_add import DISC
+from test_ase import ASE
+from toy_env import ToyStyleEnv, toy_config
+
+from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.registry import make_agent
+from mimickit_hydra.config.schema import ADDAgentConfig, AMPAgentConfig, ASEAgentConfig
+
+METHODS = {"AMP": (AMPAgentConfig, DISC), "ADD": (ADDAgentConfig, DISC), "ASE": (ASEAgentConfig, ASE)}
+WORLD = 2
+
+
+def run_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD, timeout=timedelta(seconds=30)
+    )
+    try:
+        torch.save({name: exercise(rank, name) for name in METHODS}, Path(folder) / f"rank{rank}.pt")
+    except Exception:
+        (Path(folder) / f"error{rank}.txt").write_text(traceback.format_exc())
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def exercise(rank: int, name: str) -> dict[str, object]:
+    torch.manual_seed(10 + rank)
+    config_class, values = METHODS[name]
+    agent = make_agent(toy_config(config_class, agent_name=name, **values), ToyStyleEnv(4), "cpu", Comm())
+    rows = [agent.train_iteration() for _ in range(3)]
+    return {
+        "model": agent.model_state_dict(),
+        "exact": agent.net._disc_obs_norm.exact_state(),
+        "rows": rows,
+        "test": agent.test(8),
+        "extra": agent._extra_state(),
+    }
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    context = mp.get_context("spawn")
+    processes = [context.Process(target=run_rank, args=(rank, str(folder)), daemon=True) for rank in range(WORLD)]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+        errors = "".join(path.read_text() for path in folder.glob("error*.txt"))
+        assert [process.exitcode for process in processes] == [0, 0], errors
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_models_statistics_and_rows_are_common(ranks, name):
+    first, second = (result[name] for result in ranks)
+    for part in ("model", "exact"):
+        assert all(torch.equal(first[part][key], second[part][key]) for key in first[part])
+    assert first["rows"] == second["rows"]
+    assert first["test"] == second["test"]
+    counted = 2 if name != "ADD" else 1  # the agent's samples, and as many demonstrations
+    assert int(first["model"]["_disc_obs_norm._count"]) == counted * 3 * 16 * 4 * WORLD
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_replay_and_latents_are_each_its_own(ranks, name):
+    first, second = (result[name]["extra"] for result in ranks)
+    assert first["replay"]["pushed"] == second["replay"]["pushed"]
+    assert not torch.equal(first["replay"]["rows"], second["replay"]["rows"])
+    if name == "ASE":
+        assert not torch.equal(first["latents"], second["latents"])
