@@ -42,9 +42,9 @@ def run_test(
     """Run ``policy`` until every environment has ended its share of ``episodes``.
 
     Every environment ends at least ceil(ceil(episodes / processes) / N), so that short episodes are not favoured;
-    further ones of fast environments count too. ``callback`` sees each step before the resets. Once ``should_stop`` says
-    so the rollout ends early, and the numbers are those of the episodes until then. Returns
-    ``Test_Return``, ``Test_Episode_Length``, ``Test_Episodes`` over all processes, and the env's diagnostics.
+    further ones of fast environments count too. ``callback`` sees each step before the resets. Once ``should_stop``
+    says so the rollout ends early, and the numbers are those of the episodes until then. Returns ``Test_Return``,
+    ``Test_Episode_Length``, ``Test_Episodes`` over all processes, and the env's diagnostics.
     """
     with undisturbed(env, device):
         env.set_mode(True)

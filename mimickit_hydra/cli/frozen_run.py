@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.runtime.run_dir import MARKS
 
 
 def start(path: Path) -> float | None:
     """Run in the directory that holds the frozen config and return the number that a sweep optimises.
 
-    The run goes on from its checkpoints where it has any. What an attempt without a checkpoint left is set aside in
-    ``attempt_<n>``. The reason of a failure is kept in ``state.json``.
+    The run goes on from its checkpoints where it has any, and otherwise begins. The reason of a failure is kept in
+    ``state.json``. Every process of a job with several tasks calls this.
     """
     from mimickit_hydra.config.frozen import read_frozen
     from mimickit_hydra.config.validate import validate
@@ -24,42 +22,20 @@ def start(path: Path) -> float | None:
     run_dir = path.absolute().parent
     try:
         frozen = read_frozen(path)
-        resume = str(run_dir) if has_checkpoints(run_dir) else None
-        if resume is None:
-            set_aside(run_dir)
-        run = dataclasses.replace(frozen.run, out_dir=str(run_dir), resume=resume)
-        validate(run if resume is None else dataclasses.replace(run, model_file=None))
+        run = dataclasses.replace(frozen.run, out_dir=str(run_dir), resume=None)
+        validate(run)
+        from mimickit_hydra.adapter.run import is_first_process
         from mimickit_hydra.adapter.run import run as start_run
 
-        value = start_run(run, resolved_yaml=frozen.text, overrides=frozen.overrides, out_dir=str(run_dir))
+        value = start_run(
+            run, resolved_yaml=frozen.text, overrides=frozen.overrides, out_dir=str(run_dir), restart=True
+        )
     except Exception as error:
         _keep_reason(run_dir, error)
         raise
-    _keep_result(run_dir, value)
+    if is_first_process():
+        _keep_result(run_dir, value)
     return value
-
-
-def has_checkpoints(run_dir: Path) -> bool:
-    return any((run_dir / "checkpoints").glob("ckpt_*.pt"))
-
-
-def set_aside(run_dir: Path) -> None:
-    """Move what a start that never saved has left, so that the run can start anew and nothing is lost."""
-    if not any((run_dir / mark).exists() for mark in MARKS):
-        return
-    from mimickit_hydra.runtime.state_file import FILE as STATE
-    from mimickit_hydra.runtime.sweep_file import FROZEN
-    from mimickit_hydra.runtime.sweep_runner import OUTPUT
-
-    number = 1
-    while (run_dir / f"attempt_{number}").exists():
-        number += 1
-    target = run_dir / f"attempt_{number}"
-    target.mkdir()
-    for entry in sorted(run_dir.iterdir()):
-        stays = entry.name in (FROZEN, STATE, OUTPUT) or entry.name.startswith(("attempt_", ".", "lock"))
-        if not stays:
-            shutil.move(str(entry), target / entry.name)
 
 
 def _keep_reason(run_dir: Path, error: Exception) -> None:

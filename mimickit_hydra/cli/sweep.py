@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from mimickit_hydra.config.plan import SweepSettings
+    from mimickit_hydra.config.schema import LaunchConfig
     from mimickit_hydra.runtime.sweep_file import Sweep, SweepRun
     from mimickit_hydra.runtime.sweep_runner import Outcome
 
@@ -37,12 +38,12 @@ def add_parser(subparsers: Any) -> None:
         description="Run what is missing, stopped or failed in a sweep, from its checkpoints where there are any.",
     )
     resume.add_argument("dir", help="the sweep's directory, which holds sweep.yaml")
-    resume.add_argument("-j", "--jobs", type=int, default=1, help="how many at a time (default 1)")
+    resume.add_argument("-j", "--jobs", type=int, help="run them here, so many at a time, whatever launch= was")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.jobs < 1:
+    if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: must be 1 or more")
     return resume(Path(args.dir), jobs=args.jobs)
 
@@ -50,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
 def start(overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) -> int:
     """Start the sweep that ``train.py -m`` asks for and return the exit code.
 
-    Its runs are frozen, then started here one after the other. A sweeper that chooses values as it goes, or a launcher
-    of Hydra's, gets the command line through ``through_hydra``; then each run is frozen when it is chosen.
+    Its runs are frozen, then started where ``launch=`` says: by default here, one after the other. A sweeper that
+    chooses values as it goes, or a launcher of Hydra's, gets the command line through ``through_hydra``; then each run
+    is frozen when it is chosen.
     """
     from mimickit_hydra.config.plan import sweep_settings
 
@@ -61,8 +63,8 @@ def start(overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) 
     overrides = [text for text in overrides if text != "hydra.mode=MULTIRUN"]
     settings = sweep_settings(overrides)
     if settings.sweeper == "basic" and settings.launcher == "basic":
-        sweep = prepare([*settings.params, *overrides])
-        return run_here(sweep, sweep.runs)
+        sweep = prepare([*settings.params, *overrides], here=settings.launch.launcher != "slurm")
+        return start_runs(sweep, sweep.runs, settings.launch)
     return _search(settings, overrides, through_hydra)
 
 
@@ -81,8 +83,10 @@ def prepare(overrides: Sequence[str], *, here: bool = True) -> Sweep:
     return sweep
 
 
-def resume(path: Path, *, jobs: int = 1) -> int:
-    """Run what has not finished. Runs that are alive are left alone."""
+def resume(path: Path, *, jobs: int | None = None) -> int:
+    """Run what has not finished, where it was launched or, with ``jobs``, here. Living runs are left alone."""
+    from mimickit_hydra.config.frozen import read_frozen
+    from mimickit_hydra.config.schema import LocalLaunchConfig
     from mimickit_hydra.runtime.sweep_file import read_sweep
 
     sweep = read_sweep(path)
@@ -91,7 +95,10 @@ def resume(path: Path, *, jobs: int = 1) -> int:
     missing, busy = unfinished(sweep)
     finished = len(sweep.runs) - len(missing) - len(busy)
     print(f"{finished} of {len(sweep.runs)} runs have finished, {len(busy)} are under way, {len(missing)} to run")
-    return run_here(sweep, missing, jobs=jobs) if missing else 0
+    if not missing:
+        return 0
+    launch = read_frozen(sweep.path / missing[0].config).run.launch
+    return start_runs(sweep, missing, LocalLaunchConfig("local") if jobs is not None else launch, jobs=jobs or 1)
 
 
 def unfinished(sweep: Sweep) -> tuple[list[SweepRun], list[SweepRun]]:
@@ -107,6 +114,16 @@ def unfinished(sweep: Sweep) -> tuple[list[SweepRun], list[SweepRun]]:
             continue
         (busy if state is not None and is_busy(state) else missing).append(entry)
     return missing, busy
+
+
+def start_runs(sweep: Sweep, runs: Sequence[SweepRun], launch: LaunchConfig, *, jobs: int = 1) -> int:
+    """Run them here and wait, or submit them and return at once."""
+    if launch.launcher == "local":
+        return run_here(sweep, runs, jobs=jobs)
+    from mimickit_hydra.cli.submission import submit_and_say
+
+    submit_and_say(launch, [sweep.path / run.config for run in runs], name=sweep.path.name, cwd=sweep.cwd)
+    return 0
 
 
 def run_here(sweep: Sweep, runs: Sequence[SweepRun], *, jobs: int = 1) -> int:

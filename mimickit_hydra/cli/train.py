@@ -98,7 +98,12 @@ def _start(cfg: DictConfig, hydra: Any) -> float | None:
     if cfg.rand_seed is None:  # drawn here, so that the saved config repeats the run
         OmegaConf.update(cfg, "rand_seed", time.time_ns() % 2**31)
     run = to_run(cfg)
-    validate(run)
+    validate(run, machine=run.launch.launcher != "slurm")
+    if run.launch.launcher != "local":
+        from mimickit_hydra.cli.submission import submit_one
+
+        submit_one(cfg, hydra.runtime.choices, list(hydra.overrides.task))
+        return None
     text = choices_header(hydra.runtime.choices) + resolved_yaml(cfg)
     # Read when torch loads: threads that spin while they wait would take the cores from the physics and from others.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -242,7 +247,7 @@ def _preflight(args: argparse.Namespace) -> list[str]:
     sweep = is_sweep(args)
     for overrides, here in runs_of(args.overrides, sweep=sweep):
         run = to_run(compose(overrides))
-        validate(run, machine=here)
+        validate(run, machine=here and run.launch.launcher != "slurm")
     if sweep:
         return []
     given = run.resume or _value_of("out_dir", args.overrides)

@@ -19,6 +19,7 @@ GROUP_HELP = {
     "core": "whose code runs: ours, or a MimicKit checkout of your own",
     "compute": "what the machine can carry; chosen by the engine",
     "logger": "where the numbers go",
+    "launch": "where the run starts",
     "experiment": "a whole run by name",
     "debug": "a run cut short",
     "sweep": "the values that -m goes through, by name",

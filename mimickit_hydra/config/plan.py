@@ -11,14 +11,16 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.schema import LaunchConfig, LocalLaunchConfig
 
 MAX_RUNS = 10_000  # more is a mistake in a range
+_LAUNCH = re.compile(r"^\+?launch(\.[\w-]+)*=")
 _PRESET = re.compile(r"^(sweep|experiment|debug|hydra[./][\w./]+)=[^,()]*$")
 
 
@@ -46,6 +48,7 @@ class SweepSettings:
     sweeper: str
     launcher: str
     sweep_dir: str
+    launch: LaunchConfig = field(default_factory=lambda: LocalLaunchConfig("local"))
     trials: int | None = None  # how many runs a search has
 
 
@@ -55,7 +58,7 @@ def sweep_settings(overrides: Sequence[str]) -> SweepSettings:
 
     from mimickit_hydra.config.compose import compose
 
-    named = [text for text in overrides if _PRESET.match(text)]
+    named = [text for text in overrides if _PRESET.match(text) or _LAUNCH.match(text)]
     try:
         cfg = compose(named, with_hydra=True)
     except MissingConfigException as error:
@@ -71,8 +74,15 @@ def sweep_settings(overrides: Sequence[str]) -> SweepSettings:
         sweeper=str(choices["hydra/sweeper"]),
         launcher=str(choices["hydra/launcher"]),
         sweep_dir=os.path.abspath(os.path.expanduser(given or str(hydra.sweep.dir))),
+        launch=_launch(cfg),
         trials=OmegaConf.select(hydra, "sweeper.n_trials"),
     )
+
+
+def _launch(cfg: DictConfig) -> LaunchConfig:
+    launch = OmegaConf.to_object(cfg.launch)
+    assert isinstance(launch, LaunchConfig)
+    return launch
 
 
 def _last_value(key: str, overrides: Sequence[str]) -> str:

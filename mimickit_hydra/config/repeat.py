@@ -21,7 +21,7 @@ _CHOICES_LINE = "# groups:"
 _PLAIN_WORD = re.compile(r"^[A-Za-z_][\w./-]*$")
 _NEVER_REPEATED = ("out_dir", "resume")  # they belong to the old run, not to what it computed
 _OPEN = ("core.engine.", "core.env.", "core.agent.", "core.args.")  # tables without a schema
-_UNNAMED = ("experiment", "debug", "sweep")  # their effect is in the values
+_UNNAMED = ("experiment", "debug", "sweep", "launch")  # their effect is in the values; where it ran is not repeated
 
 
 def choices_header(choices: Mapping[str, Any]) -> str:
@@ -43,7 +43,7 @@ def overrides_of_run(run_dir: str | Path) -> list[str]:
     path = config_of_run(run_dir)
     saved_cfg = _load(path)
     assert isinstance(saved_cfg, DictConfig)
-    saved = flatten(saved_cfg, resolve=True)
+    saved = {key: value for key, value in flatten(saved_cfg, resolve=True).items() if not key.startswith("launch.")}
     choices = _recorded_choices(path) or _inferred_choices(saved)
     return [*choices, *_differences(path, saved, choices)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,17 @@ RULES: dict[str, Rule] = {
     "rand_seed": SEED,
     "compute.num_envs": at_least(1),
     "compute.max_minutes": POSITIVE,
+    "launch.launcher": one_of("local", "packed", "tmux", "slurm"),
+    "launch.parallel": at_least(1),
+    "launch.time": at_least(1),
+    "launch.max_timeouts": at_least(0),
+    "launch.signal_delay": at_least(0),
+    "launch.nodes": at_least(1),
+    "launch.gpus": at_least(0),
+    "launch.tasks": Rule(lambda value: value is None or value >= 1, "1 or more, or null"),
+    "launch.cpus": at_least(1),
+    "launch.mem": Rule(lambda value: bool(re.fullmatch(r"\d+[KMGT]?B?", value)), "a size such as 16GB or 500MB"),
+    "launch.array_parallelism": at_least(1),
     "engine.control_mode": one_of(*CONTROL_MODES),
     "engine.control_freq": at_least(1),
     "engine.sim_freq": at_least(1),

@@ -439,6 +439,48 @@ class LoggerConfig:
 
 
 @dataclass(frozen=True)
+class LaunchConfig:
+    """Where a run starts. The same word works for one run and for a sweep; anything but local returns at once."""
+
+    launcher: str = MISSING  # local | packed | tmux | slurm
+
+
+@dataclass(frozen=True)
+class LocalLaunchConfig(LaunchConfig):
+    pass
+
+
+@dataclass(frozen=True)
+class PackedLaunchConfig(LaunchConfig):
+    parallel: int = 2  # runs at the same time
+
+
+@dataclass(frozen=True)
+class TmuxLaunchConfig(LaunchConfig):
+    monitor: str = "top"  # command of the second pane; empty for none
+
+
+@dataclass(frozen=True)
+class SlurmLaunchConfig(LaunchConfig):
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time: int = 1440  # minutes
+    max_timeouts: int = 20  # times that a run may reach the time limit and go on
+    requeue: bool = True  # queue again after a preemption or the time limit
+    signal_delay: int = 120  # seconds between the signal and the time limit
+    nodes: int = 1
+    gpus: int = 0  # of each node
+    tasks: int | None = None  # processes on each node; null: one per GPU, or one without GPUs
+    cpus: int = 4  # of each process
+    mem: str = "16GB"  # of each node
+    array_parallelism: int = 100  # jobs of one array at the same time
+    setup: list[str] = field(default_factory=list)  # shell lines before the run
+    sbatch: dict[str, str] = field(default_factory=dict)  # further options of sbatch
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The whole run: MimicKit's flags at the top level, its files as groups."""
 
@@ -465,3 +507,4 @@ class RunConfig:
     agent: Any = MISSING
     compute: Any = MISSING
     logger: Any = MISSING
+    launch: Any = MISSING

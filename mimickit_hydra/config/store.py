@@ -42,6 +42,10 @@ SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
     ("agent", "base_smp", schema.SMPAgentConfig),
     ("agent", "base_dummy", schema.DummyAgentConfig),
     ("logger", "base_logger", schema.LoggerConfig),
+    ("launch", "base_launch_local", schema.LocalLaunchConfig),
+    ("launch", "base_launch_packed", schema.PackedLaunchConfig),
+    ("launch", "base_launch_tmux", schema.TmuxLaunchConfig),
+    ("launch", "base_launch_slurm", schema.SlurmLaunchConfig),
 )
 
 

@@ -25,8 +25,10 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path) -> lis
     """Runs end at once: those with rand_seed=2 fail the first time. Holds (directory, what it resumed)."""
     calls: list[tuple[str, str | None]] = []
 
-    def adapter_run(run: Any, *, resolved_yaml: str, overrides: list[str], out_dir: str) -> float:
-        calls.append((Path(out_dir).name, run.resume))
+    def adapter_run(run: Any, *, resolved_yaml: str, overrides: list[str], out_dir: str, restart: bool) -> float:
+        assert restart
+        saved = any(Path(out_dir, "checkpoints").glob("ckpt_*.pt"))
+        calls.append((Path(out_dir).name, out_dir if saved else run.resume))
         Path(out_dir, "config.yaml").write_text(resolved_yaml)
         if run.rand_seed == 2 and len(calls) <= 3:
             raise UserError("it went wrong")
@@ -34,6 +36,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path) -> lis
 
     module = types.ModuleType("mimickit_hydra.adapter.run")
     module.run = adapter_run  # type: ignore[attr-defined]
+    module.is_first_process = lambda: True  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mimickit_hydra.adapter.run", module)
 
     def run_all(sweep: Sweep, runs: list[SweepRun], *, parallel: int = 1, report: Any = None) -> list[Outcome]:
@@ -74,7 +77,7 @@ def test_a_sweep_and_what_is_left_of_it(
     del started[:3]
     assert mimickit(["sweep", "resume", "s"]) == 0
     assert started[3:] == [(names[1], None)]
-    assert (tmp_path / "s" / names[1] / "attempt_1" / "config.yaml").exists()
+    assert (tmp_path / "s" / names[1] / "config.yaml").exists()
     assert mimickit(["sweep", "resume", "s"]) == 0
     assert "3 of 3 runs have finished" in capsys.readouterr().out
 

@@ -110,7 +110,8 @@ def test_a_clip_that_lies_down_may_touch_the_ground() -> None:
 
 
 def test_every_rule_names_a_key_that_exists() -> None:
-    keys = set().union(*(flatten(compose([f"engine={name}"])) for name in groups()["engine"].option_names()))
+    choices = [f"{group}={name}" for group in ("engine", "launch") for name in groups()[group].option_names()]
+    keys = set().union(*(flatten(compose([choice])) for choice in choices))
     assert set(RULES) <= keys
 
 

@@ -1,0 +1,77 @@
+"""Slurm, through submitit: one job for one run, one array for many."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mimickit_hydra.config.schema import SlurmLaunchConfig
+from mimickit_hydra.launch.slurm_job import SlurmJob
+from mimickit_hydra.launch.submit import LaunchError, python_path
+
+FOLDER = "slurm"  # submitit's files: the batch script, the pickled call, what was printed before the run's own log
+
+
+def submit_slurm(launch: SlurmLaunchConfig, frozen: Sequence[Path], *, name: str, cwd: str) -> list[str]:
+    """Submit and return the job ids, ``12`` or ``12_3`` of an array, in the order of ``frozen``."""
+    if shutil.which("sbatch") is None:
+        raise LaunchError("launch=slurm: no sbatch on this machine; submit from a login node of the cluster")
+    try:
+        import submitit
+    except ImportError:
+        raise LaunchError("launch=slurm needs the package submitit: pip install 'mimickit-hydra[launch]'") from None
+    executor = submitit.SlurmExecutor(folder=_folder(frozen), max_num_timeout=launch.max_timeouts)
+    executor.update_parameters(**parameters(launch, name=name, cwd=cwd))
+    jobs = [SlurmJob(str(path), launch.requeue, launch.max_timeouts, launch.signal_delay) for path in frozen]
+    try:
+        with executor.batch():
+            submitted = [executor.submit(job) for job in jobs]
+    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
+        raise LaunchError(f"launch=slurm: sbatch refused: {_reason(error)}") from None
+    return [str(job.job_id) for job in submitted]
+
+
+def parameters(launch: SlurmLaunchConfig, *, name: str, cwd: str) -> dict[str, Any]:
+    """The settings in submitit's words."""
+    tasks = launch.tasks or max(1, launch.gpus)
+    optional = {
+        "partition": launch.partition,
+        "account": launch.account,
+        "qos": launch.qos,
+        "constraint": launch.constraint,
+        "gpus_per_node": launch.gpus or None,
+    }
+    requeue = {"requeue": True} if launch.requeue else {"no-requeue": True}
+    return {
+        **{key: value for key, value in optional.items() if value is not None},
+        "job_name": name,
+        "time": launch.time,
+        "nodes": launch.nodes,
+        "ntasks_per_node": tasks,
+        "cpus_per_task": launch.cpus,
+        "mem": launch.mem,
+        "array_parallelism": launch.array_parallelism,
+        "signal_delay_s": launch.signal_delay,
+        "stderr_to_stdout": True,
+        # When one process of several dies, the others would wait for it in a collective.
+        "srun_args": ["--kill-on-bad-exit=1"],
+        "setup": [f"export PYTHONPATH={shlex.quote(python_path())}", *launch.setup],
+        "additional_parameters": {**requeue, "chdir": cwd, **dict(launch.sbatch)},
+    }
+
+
+def _folder(frozen: Sequence[Path]) -> Path:
+    """Beside the runs: in the run directory of a single one, in that of the sweep for several."""
+    if len(frozen) == 1:
+        return frozen[0].parent / FOLDER
+    return Path(os.path.commonpath([str(path.parent) for path in frozen])) / FOLDER
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith(("sbatch:", "srun:"))]
+    return "; ".join(said or lines[-1:] or [type(error).__name__])
