@@ -76,8 +76,8 @@ def find_model(model_file: str, folder: Path) -> Path:
     from mimickit_hydra.adapter.export import model_weights
     from mimickit_hydra.runtime.checkpoint import save_model
 
-    weights, source, ours = model_weights(path)
-    return save_model(folder / "start_model.pt", weights) if ours else source
+    found = model_weights(path)
+    return save_model(folder / "start_model.pt", found.weights) if found.ours else found.path
 
 
 def _record_revision(checkout: Checkout, folder: Path) -> str:

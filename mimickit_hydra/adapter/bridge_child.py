@@ -85,7 +85,7 @@ def _note_ranks() -> list[BaseProcess]:
         if not process.daemon:
             ranks.append(process)
 
-    BaseProcess.start = start  # type: ignore[method-assign]
+    BaseProcess.start = start  # type: ignore[assignment, method-assign]
     return ranks
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from mimickit_hydra.adapter.build import Parts, build
+from mimickit_hydra.adapter.export import model_weights
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.schema import RunConfig
@@ -262,14 +263,11 @@ def _test_worker(comm: Comm, device: torch.device, job: Job) -> float:
 
 def load_model(parts: Parts, model_file: str) -> Path:
     """Put weights into the agent: a run directory's best, one of our checkpoints, or a MimicKit ``model.pt``."""
-    path = Path(model_file).expanduser()
-    best = path / "checkpoints" / "best.pt"
-    checkpoint = load_checkpoint(best if path.is_dir() and best.exists() else path)
-    for line in checkpoint.warnings:
+    found = model_weights(Path(model_file))
+    for line in found.warnings:
         print(f"warning: {line}", file=sys.stderr)
-    payload = checkpoint.payload
-    parts.agent.load_model_state_dict(payload["agent"]["model"] if "agent" in payload else payload)
-    return checkpoint.path
+    parts.agent.load_model_state_dict(found.weights)
+    return found.path
 
 
 # --------------------------------------------------------------------------------------------------------------- output
