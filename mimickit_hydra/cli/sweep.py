@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import math
 import os
+import re
 import sys
 import time
 import warnings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FAILED_EXIT_CODE = 1
 STOPPED_EXIT_CODE = 75  # as a single run that was stopped and can go on
+_SWEPT = re.compile(r"=.*\w+\(|=[^'\[{]*,")  # several values, or a function that stands for them
 
 
 def add_parser(subparsers: Any) -> None:
@@ -249,7 +251,9 @@ def _add_member(cfg: DictConfig, hydra: Any) -> tuple[Sweep, SweepRun]:
     from mimickit_hydra.config.compose import to_run
     from mimickit_hydra.config.frozen import freeze
     from mimickit_hydra.config.validate import validate
+    from mimickit_hydra.runtime.state_file import FAILED, update_state
     from mimickit_hydra.runtime.sweep_file import add_runs, locked, read_sweep
+    from mimickit_hydra.runtime.sweep_runner import Outcome
 
     path = Path(hydra.sweep.dir)
     overrides = list(hydra.overrides.task)
@@ -261,11 +265,17 @@ def _add_member(cfg: DictConfig, hydra: Any) -> tuple[Sweep, SweepRun]:
         OmegaConf.update(cfg, "out_dir", str(path / name))
         if cfg.rand_seed is None:
             OmegaConf.update(cfg, "rand_seed", time.time_ns() % 2**31)
-        validate(to_run(cfg))
         frozen = freeze(cfg, hydra.runtime.choices, overrides)
-        varied = [text for text in overrides if text not in sweep.command]
+        fixed = {text.partition("=")[0] for text in sweep.command if not _SWEPT.search(text)}
+        varied = [text for text in overrides if text.partition("=")[0] not in fixed]
         sweep = add_runs(sweep, [(name, overrides, varied, frozen)])
-        return sweep, sweep.runs[-1]
+    try:
+        validate(to_run(cfg))
+    except UserError as error:  # a value that was chosen, not given: on record as a run that failed
+        update_state(path / name, state=FAILED, error=str(error))
+        reporter(sweep)("end", Outcome(sweep.runs[-1], FAILED, str(error)))
+        raise
+    return sweep, sweep.runs[-1]
 
 
 def _resume_search(sweep: Sweep) -> int:

@@ -1,0 +1,274 @@
+"""What a report shows, as plain values: runs, the settings in which they differ, figures, curves over seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.runtime.log_table import read_log
+from mimickit_hydra.runtime.runs import Run, find_runs
+
+SEED = "rand_seed"
+_NO_SETTING = ("out_dir", "resume", "model_file")  # say where, not what
+MAX_POINTS = 200  # of a curve: more cannot be seen
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+VIDEOS = ("video.mp4", "video.gif", "video.webm")
+# key in the log, title, unit
+CURVES = (
+    ("Test_Return", "Test return", "per episode"),
+    ("Test_Episode_Length", "Test episode length", "steps"),
+    ("Train_Return", "Train return", "per episode"),
+    ("Samples_Per_Second", "Speed", "samples/s"),
+)
+# name, heading, unit; the first four come from the log, the others from metrics.json
+FIGURES = (
+    ("samples", "samples", ""),
+    ("final_return", "final return", ""),
+    ("best_return", "best return", ""),
+    ("samples_per_second", "samples/s", ""),
+    ("success_rate", "success", ""),
+    ("body_pos_err", "body error", "m"),
+    ("joint_rot_err", "joint error", "rad"),
+)
+
+
+@dataclass(frozen=True)
+class RunData:
+    run: Run
+    settings: dict[str, Any]  # dotted key -> value, of the resolved config
+    figures: dict[str, float]  # see FIGURES; missing where unknown
+    log: dict[str, np.ndarray]
+    video: Path | None
+
+    @property
+    def name(self) -> str:
+        return self.run.path.name
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean and band of one group of runs. All ``[P]``; the band is NaN where there is one run only."""
+
+    group: str
+    x: np.ndarray  # samples
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    runs: int
+
+
+@dataclass(frozen=True)
+class Report:
+    path: Path
+    runs: list[RunData]
+    varied: list[str]  # keys of the settings in which the runs differ
+    group_by: list[str]
+    groups: dict[str, list[RunData]]  # in order of their names
+    curves: dict[str, list[Curve]] = field(default_factory=dict)
+
+
+def collect(path: Path, *, group_by: Sequence[str] | None = None) -> Report:
+    """Read every run at or below ``path``.
+
+    Runs with the same values of ``group_by`` share a curve; by default that is every setting in which the runs differ
+    except the seed. UserError where there is no run or ``group_by`` names no setting.
+    """
+    found = find_runs([path])
+    if not found:
+        raise UserError(f"{path}: no runs in there; a run directory holds config.yaml or state.json")
+    runs = [_read(run) for run in found]
+    varied = differing([data.settings for data in runs])
+    keys = _group_keys(group_by, varied, runs)
+    groups: dict[str, list[RunData]] = {}
+    for data in runs:
+        groups.setdefault(_label(data, keys), []).append(data)
+    curves = {key: _curves(key, groups) for key, _, _ in CURVES}
+    return Report(Path(path), runs, varied, keys, groups, {key: found for key, found in curves.items() if found})
+
+
+# ------------------------------------------------------------------------------------------------------------ one run
+
+
+def _read(run: Run) -> RunData:
+    log: dict[str, np.ndarray] = {}
+    if (run.path / "log.txt").is_file():
+        log = read_log(run.path / "log.txt")
+    video = next((run.path / name for name in VIDEOS if (run.path / name).is_file()), None)
+    return RunData(run, _settings(run), _figures(run, log), log, video)
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The resolved config, flat; where it was not even frozen, the overrides of the manifest."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for name in ("config.yaml", "frozen.yaml"):
+        try:
+            content = yaml.load((run.path / name).read_text(encoding="utf-8"), Loader=loader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue
+        if isinstance(content, Mapping):
+            return dict(_flat(content, ""))
+    return dict(text.partition("=")[::2] for text in run.varied)
+
+
+def _flat(node: Mapping[Any, Any], prefix: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in node.items():
+        found += (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else [(f"{prefix}{key}", value)]
+        )
+    return found
+
+
+def _figures(run: Run, log: Mapping[str, np.ndarray]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    if "Samples" in log and len(log["Samples"]):
+        figures["samples"] = float(log["Samples"][-1])
+        returns = log.get("Test_Return", np.array([]))
+        if np.isfinite(returns).any():
+            figures["final_return"] = float(returns[np.isfinite(returns)][-1])
+            figures["best_return"] = float(np.nanmax(returns))
+        speed = log.get("Samples_Per_Second", np.array([]))
+        if np.isfinite(speed).any():
+            figures["samples_per_second"] = float(np.nanmedian(speed))
+    try:
+        metrics = json.loads((run.path / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return figures
+    for name in ("success_rate", "body_pos_err", "joint_rot_err"):
+        if isinstance(metrics.get(name), (int, float)):
+            figures[name] = float(metrics[name])
+    return figures
+
+
+# ------------------------------------------------------------------------------------------------- differences, groups
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys whose values are not the same everywhere, without those that follow from another of them.
+
+    A key that splits the runs exactly as an earlier, shorter key does says nothing new (``motion.name`` and
+    ``env.motion_file``); the name of a choice is preferred to what the choice sets.
+    """
+    keys = list(dict.fromkeys(key for one in settings for key in one))
+    splits: dict[tuple[int, ...], str] = {}
+    for key in sorted((key for key in keys if key not in _NO_SETTING), key=_rank):
+        values = [repr(one.get(key)) for one in settings]
+        if len(set(values)) < 2:
+            continue
+        number = {value: index for index, value in reversed(list(enumerate(values)))}
+        splits.setdefault(tuple(number[value] for value in values), key)
+    chosen = set(splits.values())
+    return [key for key in keys if key in chosen]
+
+
+def _rank(key: str) -> tuple[bool, int, str]:
+    return (not key.endswith(("name", SEED)), key.count("."), key)
+
+
+def _group_keys(group_by: Sequence[str] | None, varied: Sequence[str], runs: Sequence[RunData]) -> list[str]:
+    if group_by is None:
+        return [key for key in varied if key != SEED]
+    known = list(dict.fromkeys(key for data in runs for key in data.settings))
+    keys = []
+    for name in group_by:
+        key = name if name in known else f"{name}.name" if f"{name}.name" in known else f"{name}.{name}_name"
+        if key not in known:
+            from mimickit_hydra.config.one_line import suggestion
+
+            raise UserError(f"--group-by {name}: no such setting{suggestion(name, known)}")
+        keys.append(key)
+    return keys
+
+
+def _label(data: RunData, keys: Sequence[str]) -> str:
+    return ", ".join(f"{short(key)}={shown(data.settings.get(key))}" for key in keys) or "all runs"
+
+
+def short(key: str) -> str:
+    """A key as a heading: without the parts that say nothing (``motion.name`` is ``motion``)."""
+    parts = key.split(".")
+    if len(parts) == 2 and parts[1] in ("name", f"{parts[0]}_name"):
+        return parts[0]
+    return ".".join(parts[-2:]) if len(parts) > 2 else parts[-1]
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(shown, value)) + "]"
+    return "null" if value is None else str(value)
+
+
+# -------------------------------------------------------------------------------------------------------------- curves
+
+
+def _curves(key: str, groups: Mapping[str, Sequence[RunData]]) -> list[Curve]:
+    found = []
+    for group, members in groups.items():
+        lines = [line for data in members if (line := _line(data.log, key)) is not None]
+        if lines:
+            found.append(band(group, lines))
+    return found
+
+
+def _line(log: Mapping[str, np.ndarray], key: str) -> tuple[np.ndarray, np.ndarray] | None:
+    if key not in log or "Samples" not in log:
+        return None
+    good = np.isfinite(log[key]) & np.isfinite(log["Samples"])
+    if not good.any():
+        return None
+    samples, index = np.unique(log["Samples"][good], return_index=True)
+    return samples, log[key][good][index]
+
+
+def band(group: str, lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve:
+    """Mean over runs and its bootstrap confidence interval (percentile), on a common grid of samples.
+
+    The grid ends with the shortest of the longest: a point needs at least half of the runs, so that one run that goes
+    on alone is not taken for the group.
+    """
+    ends = sorted((float(x[-1]) for x, _ in lines), reverse=True)
+    start, end = min(float(x[0]) for x, _ in lines), ends[(len(ends) - 1) // 2]
+    longest = max(lines, key=lambda line: len(line[0]))[0]
+    grid = longest[(longest >= start) & (longest <= end)]
+    if len(grid) > MAX_POINTS or len(grid) < 2:
+        grid = np.linspace(start, end, MAX_POINTS if end > start else 1)
+    values = np.stack([np.interp(grid, x, y, left=np.nan, right=np.nan) for x, y in lines])
+    keep = np.isfinite(values).sum(0) >= max(1, (len(lines) + 1) // 2)
+    grid, values = grid[keep], values[:, keep]
+    mean = np.nanmean(values, axis=0)
+    low, high = _interval(values)
+    return Curve(group, grid, mean, low, high, len(lines))
+
+
+def _interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds ``[P]`` of the mean of ``values [R, P]``; NaN where fewer than two runs have a value."""
+    count = np.isfinite(values).sum(0)
+    low = np.full(values.shape[1], math.nan)
+    high = low.copy()
+    for size in np.unique(count[count >= 2]):  # runs of different length: a call for each number of runs
+        columns = np.flatnonzero(count == size)
+        packed = np.take_along_axis(values[:, columns], np.argsort(np.isnan(values[:, columns]), axis=0)[:size], axis=0)
+        low[columns], high[columns] = _bootstrap(packed)
+    return low, high
+
+
+def _bootstrap(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import bootstrap
+
+    result = bootstrap(
+        (values,), np.mean, axis=0, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, method="percentile",
+        vectorized=True, batch=100, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return result.confidence_interval.low, result.confidence_interval.high
