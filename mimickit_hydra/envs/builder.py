@@ -40,6 +40,9 @@ from mimickit_hydra.motion.library import MotionLibrary
 
 IMITATION = ("deepmimic", "amp", "ase", "add", "smp")
 TASKS = ("task_location", "task_steering", "task_dodgeball")
+WINDOW_KEYS = (
+    "num_disc_obs_steps", "global_obs", "root_height_obs", "enable_tar_obs", "disc_dof_vel_obs", "key_bodies",
+)  # fmt: skip
 BASES = {**{name: name for name in IMITATION}, "awr": "deepmimic", "lcp": "deepmimic"}  # method: env it is made for
 
 
@@ -83,6 +86,7 @@ class ImitationBuilder:
             past_frames=1 if demos is None else config.num_disc_obs_steps,  # type: ignore[attr-defined]
             follow_reference=self._follows(),
             demos=demos,
+            window_settings={key: getattr(config, key) for key in WINDOW_KEYS} if demos is not None else None,
             episode_length=config.episode_length,
             clip_end_is_success=self.base in ("deepmimic", "add"),
             log_tracking_error=config.log_tracking_error,

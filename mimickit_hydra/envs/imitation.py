@@ -48,6 +48,7 @@ class ImitationEnv(Env):
         past_frames: int = 1,
         follow_reference: bool = True,
         demos: DemoSampler | None = None,
+        window_settings: Mapping[str, Any] | None = None,
         episode_length: float | Tensor,
         clip_end_is_success: bool = True,
         log_tracking_error: bool = False,
@@ -58,7 +59,8 @@ class ImitationEnv(Env):
         those shown at a restart; without ``reward`` the reward stays 0 (it comes from the agent).
 
         Without ``follow_reference`` the reference is looked up at restarts alone, and in every step only in the test
-        mode. ``demos`` supplies demonstrations. ``episode_length`` (s) may differ by environment ``[N]``.
+        mode. ``demos`` supplies demonstrations, ``window_settings`` are the config values that shape them.
+        ``episode_length`` (s) may differ by environment ``[N]``.
         ``reset_by_index`` lets the host look at data to save work (see ``rows.Rows``): by default on the CPU only.
         ``timers`` has ``section(name) -> context manager``, or is None.
         """
@@ -72,6 +74,7 @@ class ImitationEnv(Env):
         self.parts = list(parts)
         self._follow = follow_reference
         self._demos = demos
+        self.window_settings = dict(window_settings or {})  # a prior must have been trained with the same
         self._generative = next((part for part in self.parts if isinstance(part, GenerativeStart)), None)
         self.device = torch.device(engine.device)
         self.control_dt = engine.control_dt
@@ -324,6 +327,11 @@ class ImitationEnv(Env):
 
     def diagnostics(self) -> dict[str, Tensor]:
         return self._means.as_dict() if self._log_tracking_error else {}
+
+    @property
+    def has_goal_pose(self) -> bool:
+        """Whether there is a reference that the character is to follow, so that comparing the two says something."""
+        return self.reference is not None
 
     def reference_pose(self) -> tuple[Tensor, Tensor, Tensor]:
         """Root position ``[N, 3]``, rotation ``[N, 4]`` and DoFs ``[N, D]`` of the reference now, e.g. to draw it.

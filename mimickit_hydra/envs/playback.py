@@ -17,6 +17,10 @@ SECONDS_PER_DOF = 4.0
 class PlaybackEnv(ImitationEnv):
     """The character is put where the reference is, step by step; actions and physics change nothing."""
 
+    @property
+    def has_goal_pose(self) -> bool:
+        return False  # it is the reference
+
     def _physics(self) -> None:
         assert self.reference is not None
         times = self.start_times + (self.timestep + 1) * self.control_dt

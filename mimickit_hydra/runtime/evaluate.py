@@ -13,7 +13,7 @@ from mimickit_hydra.agents.agent import Agent
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.envs.done import DONE_NULL
 from mimickit_hydra.envs.imitation import ImitationEnv
-from mimickit_hydra.runtime.metrics import TestMetrics, write_metrics
+from mimickit_hydra.runtime.metrics import ERRORS, TestMetrics, write_metrics
 from mimickit_hydra.runtime.trajectory import Trajectory
 
 MAX_FILM_SECONDS = 10.0
@@ -85,6 +85,8 @@ def evaluate(
     finally:
         env.set_mode(False)
     result = metrics.result()
+    if not env.has_goal_pose:
+        result = {name: value for name, value in result.items() if name not in ERRORS}
     write_metrics(run_dir / "metrics.json", {**result, "samples": agent.samples, "iteration": agent.iteration})
     if film is not None and film.frames:
         _render(film, parts, run_dir)
@@ -102,8 +104,8 @@ def _roll(agent: Agent, env: ImitationEnv, metrics: TestMetrics, film: Film | No
         _, reward, done, _ = env.step(action)
         view = env.latest
         assert view is not None
-        assert view.reference is not None
-        metrics.record(action, reward, done, view.character, view.reference)
+        reference = view.character if view.reference is None else view.reference
+        metrics.record(action, reward, done, view.character, reference)
         ended = done != DONE_NULL
         finished += ended
         env.reset(ended)
@@ -113,9 +115,10 @@ def _render(film: Film, parts: Testable, run_dir: Path) -> None:
     from mimickit_hydra.runtime.video import render_video
 
     character, reference = film.trajectories()
+    shown = reference if parts.env.has_goal_pose else None
     try:
         report = render_video(
-            run_dir / "video.mp4", parts.char_file, character, reference, fps=round(1.0 / parts.env.control_dt)
+            run_dir / "video.mp4", parts.char_file, character, shown, fps=round(1.0 / parts.env.control_dt)
         )
         for line in report.warnings:
             print(f"warning: {line}", flush=True)

@@ -19,6 +19,7 @@ from mimickit_hydra.engines.registry import make_engine
 from mimickit_hydra.envs.registry import build_scene, make_env
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.library import MotionLibrary
+from mimickit_hydra.runtime.evaluate import evaluate
 
 pytest.importorskip("mujoco")
 N, STEPS = 4, 20
@@ -198,3 +199,27 @@ def test_one_dof_is_driven_after_the_other():
     torch.testing.assert_close(env.command, expected, atol=1e-5, rtol=1e-5)
     assert env._episode_length == 4.0 * 28
     torch.testing.assert_close(env.engine.states[0].root_pos, torch.tensor([[0.0, 0.0, 1.2]]).expand(N, 3))
+
+
+@pytest.mark.parametrize("name", ["view_motion", "char_dof_test", "amp"])
+def test_every_env_can_be_measured(name, tmp_path):
+    """The test of a policy compares with the reference where there is one, and only there."""
+
+    class Parts:
+        char_file = str(CHAR_FILE)
+
+        class agent:  # noqa: N801
+            samples = iteration = 0
+
+            @staticmethod
+            def act(obs, deterministic):
+                return torch.zeros(N, 28)
+
+    parts = Parts()
+    parts.env = make(config_of(name), library=None if name == "char_dof_test" else LIBRARY)
+    parts.env._episode_length = 0.2
+    metrics = evaluate(parts, tmp_path, episodes=N, video=False)
+    assert metrics["episodes"] >= N
+    assert ("root_pos_err" in metrics) == (name == "amp")
+    if name != "amp":
+        assert metrics["return"] == metrics["episode_length"] == 6.0

@@ -46,6 +46,7 @@ def test_sizes(driven):
     size = int(golden.case(case, "disc_obs_size"))
     assert env.disc_obs_size == env.info["disc_obs"].shape[1] == size
     assert env.fetch_disc_obs_demo(3).shape == (3, size)
+    assert env.window_settings["num_disc_obs_steps"] == golden.raw_config(case)["num_disc_obs_steps"]
 
 
 def test_training_sees_the_same_as_testing(driven):
