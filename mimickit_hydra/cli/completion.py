@@ -159,4 +159,4 @@ def _keys(current: str) -> list[str]:
 def _leaves() -> dict[str, Any]:
     from mimickit_hydra.config.compose import compose, flatten
 
-    return flatten(compose([]))
+    return flatten(compose([]), resolve=True)

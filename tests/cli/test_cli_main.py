@@ -121,7 +121,7 @@ def test_without_a_command_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("mimickit ex", ["explain"]),
+        ("mimickit ex", ["explain", "export"]),
         ("mimickit train engine=", [f"engine={name}" for name in ("isaac_gym", "isaac_lab", "mujoco", "newton")]),
         ("mimickit train engine=n", ["engine=newton"]),
         ("mimickit train motion=humanoid_run,humanoid_w", ["motion=humanoid_run,humanoid_walk"]),
