@@ -293,7 +293,6 @@ class AgentConfig:
     critic_batch_size: float = MISSING
     critic_eval_batch_size: int = 0
     td_lambda: float = 0.95
-    norm_adv_clip: float = 4.0
     action_bound_weight: float = 10.0
     action_entropy_weight: float = 0.0
     action_reg_weight: float = 0.0
@@ -305,6 +304,7 @@ class AgentConfig:
 @dataclass(frozen=True)
 class PPOAgentConfig(AgentConfig):
     ppo_clip_ratio: float = 0.2
+    norm_adv_clip: float = 4.0
 
 
 @dataclass(frozen=True)

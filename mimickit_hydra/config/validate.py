@@ -12,11 +12,13 @@ from mimickit_hydra.config.checkout import BUILDERS, open_checkout
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.machine import check_devices, check_engine, check_engine_exists, check_logger
 from mimickit_hydra.config.one_line import nearest
+from mimickit_hydra.config.pairs import check_pairs, check_runnable
 from mimickit_hydra.config.paths import resolve_data_file
-from mimickit_hydra.config.rules import AGENT_ENVS, RULES
+from mimickit_hydra.config.rules import RULES
 from mimickit_hydra.config.schema import RunConfig
 
 MOTION_SUFFIXES = (".npz", ".pkl", ".yaml")
+PRIOR_SUFFIXES = (".pt",)
 CHARACTER_SUFFIXES = (".xml",)
 
 
@@ -27,11 +29,11 @@ def validate(run: RunConfig, *, machine: bool = True) -> None:
     """
     ours = run.core.name == "native"
     _check_values(run)
-    _check_batches(run)
     _check_frequencies(run)
-    _check_pairs(run)
+    check_pairs(run)
     if ours:
         check_engine(run.engine.engine_name, installed=machine)
+        check_runnable(run)
     else:
         run = _check_checkout(run)
     check_devices(run, present=machine)
@@ -89,46 +91,11 @@ def _check_values(run: RunConfig) -> None:
             raise fail(key, value, rule.allowed, f"; nearest: {near[0]}" if near else "")
 
 
-def _check_batches(run: RunConfig) -> None:
-    """A batch size multiplies ``num_envs``, and an iteration holds ``steps_per_iter`` times as many samples."""
-    for key in ("actor_batch_size", "critic_batch_size"):
-        size = getattr(run.agent, key)
-        if size > run.agent.steps_per_iter:
-            allowed = f"at most agent.steps_per_iter={run.agent.steps_per_iter} (both count in num_envs)"
-            raise fail(f"agent.{key}", size, allowed)
-
-
 def _check_frequencies(run: RunConfig) -> None:
     engine = run.engine
     if engine.sim_freq % engine.control_freq != 0:
         allowed = f"a multiple of engine.control_freq={engine.control_freq}"
         raise fail("engine.sim_freq", engine.sim_freq, allowed)
-
-
-# -------------------------------------------------------------------------------------------------------------- pairs
-
-
-def _check_pairs(run: RunConfig) -> None:
-    if run.motion.character != run.character.name:
-        from mimickit_hydra.config.catalog import groups
-
-        fitting = [name for name in groups()["motion"].option_names() if name.startswith(f"{run.character.name}_")]
-        hint = f"; motions for {run.character.name}: {', '.join(fitting)}" if fitting else ""
-        raise UserError(
-            f"motion={run.motion.name}: made for character {run.motion.character}, "
-            f"does not fit character={run.character.name}{hint}"
-        )
-    envs = AGENT_ENVS.get(run.agent.agent_name)
-    if envs is None:
-        raise fail("agent.agent_name", run.agent.agent_name, f"one of {', '.join(AGENT_ENVS)}")
-    if run.env.env_name not in envs:
-        raise UserError(
-            f"env={run.env.env_name}: the agent {run.agent.agent_name} cannot drive it; it drives {', '.join(envs)}"
-        )
-    if run.resume is not None and run.model_file is not None:
-        raise UserError(
-            f"resume={run.resume} and model_file={run.model_file}: give one; a resumed run has its own weights"
-        )
 
 
 # -------------------------------------------------------------------------------------------------------------- files
@@ -139,7 +106,12 @@ def _check_files(run: RunConfig) -> None:
         if not Path(root).expanduser().is_dir():
             raise fail("data_root", root, "an existing directory")
     _check_data_file("env.char_file", run.env.char_file, CHARACTER_SUFFIXES, run)
-    _check_data_file("env.motion_file", run.env.motion_file, MOTION_SUFFIXES, run)
+    if hasattr(run.env, "motion_file"):
+        _check_data_file("env.motion_file", run.env.motion_file, MOTION_SUFFIXES, run)
+    for i, thing in enumerate(getattr(run.env, "objects", [])):
+        _check_data_file(f"env.objects[{i}].file", thing.file, CHARACTER_SUFFIXES, run)
+    if hasattr(run.agent, "smp_prior_model"):
+        _check_data_file("agent.smp_prior_model", run.agent.smp_prior_model, PRIOR_SUFFIXES, run)
     if run.model_file is not None and not Path(run.model_file).expanduser().exists():
         raise fail("model_file", run.model_file, "a checkpoint or a run directory that exists")
     if run.resume is not None and not Path(run.resume).expanduser().is_dir():
@@ -164,8 +136,13 @@ def _check_body(run: RunConfig) -> None:
 
     tree = read_mjcf(resolve_data_file(run.env.char_file, run.data_root))
     names = [body.name for body in tree.bodies]
-    for key in ("key_bodies", "contact_bodies"):
-        for name in getattr(run.env, key, []):
+    target = getattr(run.env, "proj_target_body", None)
+    for key, wanted in (
+        ("key_bodies", run.env.key_bodies),
+        ("contact_bodies", getattr(run.env, "contact_bodies", [])),
+        ("proj_target_body", [] if target is None else [target]),
+    ):
+        for name in wanted:
             if name not in names:
                 near = nearest(name, names, count=1)
                 hint = f"; nearest: {near[0]}" if near else ""

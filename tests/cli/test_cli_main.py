@@ -72,7 +72,7 @@ def test_explain_follows_interpolations(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_explain_a_preset_says_who_chose_it(capsys: pytest.CaptureFixture[str]) -> None:
-    text = out_of(capsys, "explain", "agent.actor_epochs")
+    text = out_of(capsys, "explain", "agent.discount")
     assert "conf/agent/compute/cpu_ppo.yaml:" in text
     assert "compute=cpu from conf/engine/mujoco.yaml:" in text
 
@@ -96,7 +96,7 @@ def test_explain_everything_and_nothing(capsys: pytest.CaptureFixture[str]) -> N
 def test_diff(capsys: pytest.CaptureFixture[str]) -> None:
     lines = out_of(capsys, "diff", "walk_30min", "agent.discount=0.5").splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["max_minutes", "agent.discount"]
-    assert lines[2].split() == ["agent.discount", "0.99", "0.5"]
+    assert lines[2].split() == ["agent.discount", "0.95", "0.5"]
     assert out_of(capsys, "diff", "", "engine=mujoco") == "no difference\n"
     assert "walk_30mn: no run directory" in error_of(capsys, "diff", "walk_30mn", "")
 

@@ -17,10 +17,10 @@ COMPOSITION = [
     ("enigne=newton", "nearest: engine"),
     ("motion/humanoid=walk", "motion/humanoid: unknown group"),
     ("engine=newtn", "engine=newtn: no such option; nearest: newton; allowed: isaac_gym, isaac_lab, mujoco, newton"),
-    ("method=deepmimc", "method=deepmimc: no such option; nearest: deepmimic; allowed: deepmimic"),
-    ("motion=humanoid_wlak", "motion=humanoid_wlak: no such option; nearest: humanoid_walk; allowed: humanoid_back"),
+    ("method=deepmimc", "method=deepmimc: no such option; nearest: deepmimic; allowed: add, amp"),
+    ("motion=humanoid_wlak", "motion=humanoid_wlak: no such option; nearest: humanoid_walk; allowed: g1_"),
     ("debug=smok", "debug=smok: no such option; nearest: smoke; allowed: fast, smoke"),
-    ("agent=null", "agent=null: this group needs an option; allowed: ppo"),
+    ("agent=null", "agent=null: this group needs an option; allowed: add, amp"),
     ("agent.actor_epochs=abc", "agent.actor_epochs: found 'abc', must be a whole number"),
     ("agent.actor_epochs=1.5", "agent.actor_epochs: found '1.5', must be a whole number"),
     ("agent.discount=high", "agent.discount: found 'high', must be a number"),
@@ -84,8 +84,32 @@ VALUES = [
     ("devices=[]", "devices: found an empty list"),
     ("devices=[gpu]", "devices: found 'gpu', must be cpu or cuda:0"),
     ("devices=[cpu,'cuda:0']", "must be all cpu or all cuda"),
-    ("agent.agent_name=PPG", "agent.agent_name: found 'PPG', must be one of PPO"),
+    ("agent.agent_name=PPG", "agent.agent_name: found 'PPG', must be one of PPO, AWR, LCP, AMP"),
     ("env.env_name=amp", "env=amp: the agent PPO cannot drive it; it drives deepmimic"),
+    ("method=amp agent=ppo", "env=amp: the agent PPO cannot drive it"),
+    ("method=smp env=view_motion", "env=view_motion: the agent SMP cannot drive it; it drives smp, task_location"),
+    ("agent=dummy", "env=deepmimic: the agent Dummy cannot drive it; it drives view_motion, char_dof_test"),
+    ("env.reward_vel_w=null", "env.reward_vel_w: found null, must be a number: env=deepmimic is rewarded with it"),
+    ("env.reward_vel_w=-1", "env.reward_vel_w: found -1.0, must be 0 or more, or null"),
+    ("method=amp agent.disc_batch_size=64", "agent.disc_batch_size: found 64.0, must be at most agent.steps_per_iter"),
+    ("method=amp agent.disc_buffer_size=100", "found 100, must be at least one iteration's samples, num_envs x agent"),
+    ("method=amp agent.model.disc_net=fc", "agent.model.disc_net: found 'fc', must be one of fc_2layers_128units"),
+    ("method=ase agent.latent_time_min=9", "agent.latent_time_min: found 9.0, must be at most agent.latent_time_max=5"),
+    ("method=ase agent.disc_optimizer.type=RMS", "agent.disc_optimizer.type: found 'RMS', must be one of SGD, Adam"),
+    ("method=smp agent.critic_loss_weight=2", "must be 1: MimicKit never reads it"),
+    ("method=smp agent.diffusion_steps=[]", "agent.diffusion_steps: found [], must be a list of whole numbers"),
+    ("method=smp agent.gsi_sampler=ddp", "found 'ddp', must be one of ddpm, ddim; nearest: ddpm"),
+    ("method=smp env=location agent.gsi_buffer_size=8", "agent.gsi_regen_num_motions: found 256, must be at most"),
+    ("method=smp env=location env.tar_dist_max=0.5", "env.tar_dist_min: found 1.0, must be at most env.tar_dist_max"),
+    ("method=smp env=location env.pose_termination=true", "must be false with agent.enable_gsi=true"),
+    ("env=dodgeball env.num_projectiles=0", "env.num_projectiles: found 0, must be 1 or more"),
+    ("env=dodgeball env.proj_speed_min=20", "env.proj_speed_min: found 20.0, must be at most env.proj_speed_max=15.0"),
+    ("env=steering env.tar_speed_min=6", "env.tar_speed_min: found 6.0, must be at most env.tar_speed_max=5.0"),
+    (
+        "character=g1 motion=go2_run",
+        "motion=go2_run: made for character go2, does not fit character=g1; motions for g1",
+    ),
+    ("motion=humanoid_sword_shield_all", "made for character humanoid_sword_shield, does not fit character=humanoid; "),
     ("motion.character=g1", "motion=humanoid_walk: made for character g1, does not fit character=humanoid"),
     ("env.key_bodies=[haed]", "env.key_bodies: humanoid has no body 'haed'; nearest: head; bodies: pelvis, torso"),
     ("env.contact_bodies=[rigth_foot]", "env.contact_bodies: humanoid has no body 'rigth_foot'; nearest: right_foot"),
@@ -104,7 +128,7 @@ VALUES = [
 @pytest.mark.parametrize(("override", "expected"), VALUES)
 @pytest.mark.usefixtures("clips")
 def test_mistakes_that_the_checks_find(override: str, expected: str) -> None:
-    assert expected in line_of([override])
+    assert expected in line_of(override.split(" "))
 
 
 @pytest.mark.usefixtures("clips")

@@ -38,12 +38,13 @@ def test_every_line_number_points_at_the_key(overrides: list[str]) -> None:
 
 def test_a_value_of_the_cpu_preset() -> None:
     found = trace()
-    history = found.history["agent.actor_epochs"]
-    assert [assignment.source.split(":")[0] for assignment in history] == [
-        "conf/agent/ppo.yaml",
+    history = found.history["agent.discount"]
+    assert history[0].source.startswith("schema PPOAgentConfig")
+    assert [assignment.source.split(":")[0] for assignment in history[1:]] == [
+        "conf/agent/common/policy.yaml",
         "conf/agent/compute/cpu_ppo.yaml",
     ]
-    assert history[0].value == 5
+    assert [assignment.value for assignment in history] == [0.99, 0.99, 0.95]
     assert found.reasons["agent/compute/cpu_ppo"] == ("compute", "agent")
     assert found.choices["compute"].option == "cpu"
     assert found.choices["compute"].source.startswith("conf/engine/mujoco.yaml:")
