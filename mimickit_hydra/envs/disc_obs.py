@@ -16,7 +16,8 @@ from mimickit_hydra.envs.reference import ReferenceMotion
 from mimickit_hydra.envs.state import CharacterState
 from mimickit_hydra.motion.rotations import quat_mul, quat_rotate, quat_to_tan_norm
 
-DEMO_FRAMES_AT_ONCE = 65536  # of forward kinematics: 131,072 demonstrations of 10 frames in one go would take gigabytes
+# Frames of forward kinematics in one go: what stays in a processor's cache, or fills a GPU without taking gigabytes.
+DEMO_FRAMES_AT_ONCE = {"cpu": 4096, "cuda": 131072}
 
 
 class DiscObs(abc.ABC):
@@ -139,7 +140,7 @@ class DemoSampler:
         device = reference.clip_end.device
         self._offsets = torch.arange(1 - num_steps, 1, device=device) * control_dt
         self.obs_size = num_steps * disc_obs.step_size
-        self._chunk = max(1, DEMO_FRAMES_AT_ONCE // num_steps)
+        self._chunk = max(1, DEMO_FRAMES_AT_ONCE.get(device.type, 4096) // num_steps)
 
     @torch.no_grad()
     def at(self, motion_ids: Tensor, times: Tensor) -> Tensor:

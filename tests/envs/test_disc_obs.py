@@ -43,7 +43,7 @@ def test_drawing_in_chunks_is_drawing_at_once(monkeypatch):
     golden = FILES["env_amp_humanoid"]
     torch.manual_seed(3)
     expected = _sampler(golden, "shipped").draw(7)
-    monkeypatch.setattr("mimickit_hydra.envs.disc_obs.DEMO_FRAMES_AT_ONCE", 30)
+    monkeypatch.setattr("mimickit_hydra.envs.disc_obs.DEMO_FRAMES_AT_ONCE", {"cpu": 30})
     torch.manual_seed(3)
     torch.testing.assert_close(_sampler(golden, "shipped").draw(7), expected, atol=1e-6, rtol=1e-6)
 
