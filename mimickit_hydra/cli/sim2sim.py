@@ -1,0 +1,46 @@
+"""``mimickit sim2sim RUN engine=newton,mujoco``: one policy on several simulators."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mimickit_hydra.cli.text import bold, columns
+from mimickit_hydra.config.errors import UserError
+
+EPISODES = 32
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "sim2sim",
+        help="test a policy on several engines: return, success, position error",
+        description="Writes sim2sim.json and sim2sim.png into the run directory and prints a table. "
+        f"Further overrides hold for every engine, e.g. test_episodes=64 (default {EPISODES}) or num_envs=8.",
+    )
+    parser.add_argument("run_dir", metavar="RUN", help="a run directory")
+    parser.add_argument("overrides", nargs="+", metavar="engine=A,B", help="the engines, and overrides for all of them")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    engines = [text for text in args.overrides if text.startswith("engine=")]
+    if len(engines) != 1:
+        raise UserError("mimickit sim2sim: name the engines once, such as engine=newton,mujoco")
+    from mimickit_hydra.adapter import sim2sim
+    from mimickit_hydra.runtime.sim2sim import table, write_results
+
+    names = sim2sim.parse_engines(engines[0].partition("=")[2])
+    others = [text for text in args.overrides if text not in engines]
+    trained_on = sim2sim.trained_engine(args.run_dir)
+    run_dir = Path(args.run_dir).expanduser()
+    results = {}
+    for name, run in sim2sim.runs_by_engine(args.run_dir, names, [f"test_episodes={EPISODES}", *others]).items():
+        print(f"testing on {name} ...", flush=True)
+        results[name] = sim2sim.test_on(run, run_dir / "sim2sim" / name)
+    lines = columns(table(results, trained_on), indent="")
+    print("\n".join([bold(lines[0]), *lines[1:]]))
+    for path in write_results(run_dir, results, trained_on):
+        print(path)
+    return 0
