@@ -105,16 +105,19 @@ def resume(path: Path, *, jobs: int | None = None) -> int:
 
 def unfinished(sweep: Sweep) -> tuple[list[SweepRun], list[SweepRun]]:
     """The runs that need a start, and those that somebody else runs or will run."""
-    from mimickit_hydra.runtime.runs import is_busy
+    from mimickit_hydra.runtime.jobs import Jobs, living_runner
     from mimickit_hydra.runtime.state_file import FINISHED, read_state
 
+    jobs, runner = Jobs(), living_runner(sweep.path)
+    if runner is not None:
+        raise UserError(f"{shown(sweep.path)}: process {runner.pid} on {runner.host} is at it already")
     missing: list[SweepRun] = []
     busy: list[SweepRun] = []
     for entry in sweep.runs:
         state = read_state(sweep.run_dir(entry))
         if state is not None and state.state == FINISHED:
             continue
-        (busy if state is not None and is_busy(state) else missing).append(entry)
+        (busy if state is not None and jobs.is_busy(state) else missing).append(entry)
     return missing, busy
 
 
@@ -130,9 +133,11 @@ def start_runs(sweep: Sweep, runs: Sequence[SweepRun], launch: LaunchConfig, *, 
 
 def run_here(sweep: Sweep, runs: Sequence[SweepRun], *, jobs: int = 1) -> int:
     """Run them and say how each ended; return the exit code."""
+    from mimickit_hydra.runtime.jobs import runner_of
     from mimickit_hydra.runtime.sweep_runner import run_all
 
-    outcomes = run_all(sweep, runs, parallel=jobs, report=reporter(sweep))
+    with runner_of(sweep.path):
+        outcomes = run_all(sweep, runs, parallel=jobs, report=reporter(sweep))
     return summary(sweep, runs, outcomes)
 
 
@@ -283,15 +288,16 @@ def _resume_search(sweep: Sweep) -> int:
     from mimickit_hydra.cli.train import hydra_sweep
     from mimickit_hydra.config.plan import sweep_settings
     from mimickit_hydra.config.repeat import quote
-    from mimickit_hydra.runtime.runs import look_at
+    from mimickit_hydra.runtime.state_file import FINISHED, read_state
     from mimickit_hydra.runtime.sweep_file import read_sweep
 
     trials = sweep_settings(sweep.command).trials
-    outcomes = [look_at(sweep.run_dir(run)).state for run in sweep.runs]
+    states = [read_state(sweep.run_dir(run)) for run in sweep.runs]
+    finished = sum(state is not None and state.state == FINISHED for state in states)
     if trials is None:
         raise UserError(f"{sweep.path}: the sweeper {sweep.sweeper} has no number of trials; start it again by hand")
-    left = trials - outcomes.count("finished")
-    print(f"{outcomes.count('finished')} of {trials} trials have finished, {max(left, 0)} to run")
+    left = trials - finished
+    print(f"{finished} of {trials} trials have finished, {max(left, 0)} to run")
     if left <= 0:
         return 0
     with _quiet_warnings():

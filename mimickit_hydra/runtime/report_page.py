@@ -18,7 +18,7 @@ from mimickit_hydra.runtime.report_svg import chart, number
 
 COLOURED = 8  # groups with a colour of their own; the best by their last value
 _FILES = ("output.log", "log.txt", "config.yaml")
-_ORDER = ("finished", "running", "queued", "preempted", "stopped", "lost", "failed")
+_ORDER = ("finished", "running", "queued", "preempted", "stopped", "missing", "lost", "failed")
 
 
 def write_report(report: Report, page: Path) -> tuple[Path, Path]:
@@ -241,7 +241,7 @@ footer{{margin-top:40px}} a{{color:var(--link);text-decoration:none}} a:hover{{t
 .chip{{display:inline-block;padding:1px 9px;border-radius:99px;font-size:13px;background:var(--gobg);color:var(--go)}}
 .chip.finished{{background:var(--okbg);color:var(--ok)}}
 .chip.failed,.chip.lost{{background:var(--badbg);color:var(--bad)}}
-.chip.queued,.chip.stopped,.chip.preempted{{background:var(--waitbg);color:var(--wait)}}
+.chip.queued,.chip.stopped,.chip.missing,.chip.preempted{{background:var(--waitbg);color:var(--wait)}}
 .charts,.videos{{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(440px,100%),1fr))}}
 .videos{{grid-template-columns:repeat(auto-fill,minmax(min(300px,100%),1fr))}}
 figure{{margin:0;padding:14px 16px;background:var(--card);border:1px solid var(--line);border-radius:10px}}

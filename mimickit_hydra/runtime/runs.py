@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mimickit_hydra.runtime.jobs import Jobs, living_runner
 from mimickit_hydra.runtime.state_file import (
     FAILED,
     FINISHED,
@@ -15,7 +15,6 @@ from mimickit_hydra.runtime.state_file import (
     QUEUED,
     RUNNING,
     RunState,
-    is_alive,
     read_state,
 )
 from mimickit_hydra.runtime.state_file import FILE as STATE
@@ -23,8 +22,9 @@ from mimickit_hydra.runtime.sweep_file import FILE as SWEEP
 from mimickit_hydra.runtime.sweep_file import FROZEN, Sweep, read_sweep
 
 ROOTS = ("outputs", "multirun")  # where runs are without a directory given
-SILENT_S = 15 * 60  # a run on another machine that has not written for so long is taken for dead
-LOST = "lost"  # says it runs, but its process is gone
+LOST = "lost"  # says it runs or waits, but its process or job is gone
+MISSING = "missing"  # of a sweep, has not started, and nobody will start it unless asked
+BUSY = (QUEUED, RUNNING, PREEMPTED)
 _DEPTH = 6
 _SKIP = ("checkpoints", "int_models", "wandb", "non_finite")
 _MARKS = (STATE, "config.yaml", FROZEN)
@@ -35,47 +35,37 @@ class Run:
     """A run directory with what it says about itself."""
 
     path: Path
-    state: str  # one of state_file.STATES, or LOST
+    state: str  # one of state_file.STATES, LOST or MISSING
     detail: RunState
     varied: tuple[str, ...] = ()  # in a sweep: the overrides in which its runs differ
-    number: int | None = None  # in a sweep
+    sweep: Path | None = None  # the directory of the sweep it belongs to
 
 
-def find_runs(roots: Sequence[Path]) -> list[Run]:
-    """Every run at or below ``roots``, a sweep's in its own order, those on top by time of their names."""
+def find_runs(roots: Sequence[Path], jobs: Jobs | None = None) -> list[Run]:
+    """Every run at or below ``roots``; those of a sweep in its own order."""
+    jobs = jobs or Jobs()
     found: dict[Path, Run] = {}
     for root in roots:
         for folder, sweep in _walk(Path(root).absolute(), 0):
             if sweep is None:
-                found.setdefault(folder, look_at(folder))
-            else:
-                for run in sweep.runs:
-                    path = sweep.run_dir(run)
-                    found[path] = look_at(path, varied=tuple(run.varied), number=run.number)
+                found.setdefault(folder, look_at(folder, jobs))
+                continue
+            waits = living_runner(folder) is not None
+            for run in sweep.runs:
+                path = sweep.run_dir(run)
+                found[path] = look_at(path, jobs, varied=tuple(run.varied), sweep=sweep.path, waits=waits)
     return list(found.values())
 
 
-def look_at(path: Path, *, varied: tuple[str, ...] = (), number: int | None = None) -> Run:
-    """The run in one directory."""
-    detail = read_state(path)
-    if detail is None:
-        detail = _guess(path)
+def look_at(
+    path: Path, jobs: Jobs, *, varied: tuple[str, ...] = (), sweep: Path | None = None, waits: bool = False
+) -> Run:
+    """The run in one directory. ``waits``: it belongs to a sweep that a living process works through."""
+    detail = read_state(path) or _guess(path)
     state = detail.state
-    if state == RUNNING and not is_busy(detail):
-        state = LOST
-    return Run(path, state, detail, varied, number)
-
-
-def is_busy(state: RunState) -> bool:
-    """Whether somebody runs it now or will run it without being asked again."""
-    if state.state in (QUEUED, PREEMPTED):
-        return state.job_id is not None and state.launcher in ("slurm", "tmux", "packed")
-    if state.state != RUNNING:
-        return False
-    alive = is_alive(state)
-    if alive is None:  # on another machine
-        return time.time() - state.updated < SILENT_S
-    return alive
+    if state in (RUNNING, QUEUED, PREEMPTED) and not jobs.is_busy(detail) and not (state == QUEUED and waits):
+        state = MISSING if state == QUEUED and detail.job_id is None else LOST
+    return Run(path, state, detail, varied, sweep)
 
 
 def _guess(path: Path) -> RunState:
@@ -107,4 +97,4 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, Sweep | None]]:
             yield from _walk(Path(entry.path), depth + 1)
 
 
-__all__ = ["LOST", "ROOTS", "Run", "find_runs", "is_busy", "look_at"]
+__all__ = ["BUSY", "LOST", "MISSING", "ROOTS", "Run", "find_runs", "look_at"]

@@ -101,7 +101,7 @@ def test_collected_runs_groups_and_figures(sweep: Path) -> None:
     assert report.varied == ["rand_seed", "agent.actor_optimizer.learning_rate"]
     assert report.group_by == ["agent.actor_optimizer.learning_rate"]
     assert [len(members) for members in report.groups.values()] == [3, 3]
-    assert [data.run.state for data in report.runs] == ["finished"] * 4 + ["failed", "queued"]
+    assert [data.run.state for data in report.runs] == ["finished"] * 4 + ["failed", "missing"]
     first = report.runs[0].figures
     assert first["samples"] == 64 * 40
     assert first["best_return"] >= first["final_return"] == report.runs[0].log["Test_Return"][-1]

@@ -108,4 +108,4 @@ def test_a_stop_signal_reaches_the_run_and_ends_the_sweep(sweep: Sweep) -> None:
     threading.Thread(target=interrupt, daemon=True).start()
     outcomes = run_all(sweep, sweep.runs)
     assert [(outcome.run.dir, outcome.state) for outcome in outcomes] == [("0_long", "stopped")]
-    assert [run.state for run in find_runs([sweep.path])] == ["stopped", "queued"]
+    assert [run.state for run in find_runs([sweep.path])] == ["stopped", "missing"]
