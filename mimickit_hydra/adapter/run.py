@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from mimickit_hydra.runtime.checkpoint import (
     load_checkpoint,
 )
 from mimickit_hydra.runtime.lock import RunLock, job_id
-from mimickit_hydra.runtime.processes import check_devices, launch
+from mimickit_hydra.runtime.processes import check_devices, launch, outside_task
 from mimickit_hydra.runtime.rng import seed_everything
 from mimickit_hydra.runtime.run_dir import prepare_run_dir, write_run_files
 from mimickit_hydra.runtime.signals import STOPPED_EXIT_CODE, Stopped, StopSignal
@@ -78,10 +77,8 @@ def run(
 
 def is_first_process() -> bool:
     """Whether this is rank 0 among the processes that torchrun or Slurm started for one run."""
-    environ = os.environ
-    if "RANK" in environ:
-        return environ["RANK"] == "0"
-    return int(environ.get("SLURM_NTASKS", "1")) <= 1 or environ.get("SLURM_PROCID", "0") == "0"
+    task = outside_task()
+    return task is None or task.rank == 0
 
 
 def _goes_on(again: bool, run: RunConfig, run_dir: Path) -> bool:

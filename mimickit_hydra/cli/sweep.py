@@ -67,6 +67,11 @@ def start(overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) 
     if settings.sweeper == "basic" and settings.launcher == "basic":
         sweep = prepare([*settings.params, *overrides], here=settings.launch.launcher != "slurm")
         return start_runs(sweep, sweep.runs, settings.launch)
+    if settings.launch.launcher != "local":
+        raise UserError(
+            f"launch={settings.launch.launcher}: a sweeper such as {settings.sweeper} waits for each result; run it "
+            "with launch=local, or give it a launcher of Hydra's: hydra/launcher=joblib or hydra/launcher=submitit_slurm"
+        )
     return _search(settings, overrides, through_hydra)
 
 

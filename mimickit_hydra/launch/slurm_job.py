@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimickit_hydra.runtime.lock import job_id
+from mimickit_hydra.runtime.signals import STOPPED_EXIT_CODE
 from mimickit_hydra.runtime.state_file import FAILED, PREEMPTED, STOPPED, read_state, update_state
 
-STOPPED_EXIT_CODE = 75
 _CLOCK_SLACK = 90.0  # s; Slurm looks at time limits only now and then
 _FIELD = re.compile(r"(\w+)=(\S*)")
 
@@ -49,8 +49,13 @@ class SlurmJob:
     def _goes_on(self, run_dir: Path) -> bool:
         """Queue the job again after a preemption, or after the time limit if that has not come too often."""
         job = _show_job()
-        if not self.requeue or job.get("JobState") == "CANCELLED":
+        if not self.requeue:
             return False
+        if job.get("JobState") != "RUNNING":  # Slurm has decided already: cancelled, or preempted without a grace time
+            if job.get("PreemptTime", "None") == "None":
+                return False
+            update_state(run_dir, state=PREEMPTED)
+            return True
         state = read_state(run_dir)
         timeouts = state.timeouts if state is not None else 0
         if self._at_time_limit(job):
@@ -75,9 +80,9 @@ class SlurmJob:
 
 
 def _requeue(run_dir: Path) -> bool:
-    """Ask Slurm to queue this job again; True also where it is doing so already."""
+    """Ask Slurm to queue this job again."""
     done = subprocess.run(["scontrol", "requeue", str(job_id())], capture_output=True, text=True, timeout=60)
-    if done.returncode == 0 or _show_job().get("JobState") != "RUNNING":
+    if done.returncode == 0:
         return True
     line = f"the job could not be queued again: {' '.join(done.stderr.split())}"
     update_state(run_dir, state=FAILED, error=line)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 as a request to stop at the next good moment."""
+"""Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 as a request to stop at the next good moment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-# Schedulers announce the time limit or a preemption with one of the user signals.
-NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+# Schedulers announce the time limit or a preemption with one of the user signals; a terminal that closes hangs up.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 WATCHED = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has two of them
 STOPPED_EXIT_CODE = 75  # EX_TEMPFAIL: everything is saved but not finished, run again to continue
 
@@ -37,6 +37,8 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
             for number in WATCHED:
+                if number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # nohup
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
