@@ -7,6 +7,8 @@ would give.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -38,9 +40,25 @@ def mean_squared_input_gradient(
     first = chain[0].weight
     rows, (hidden_size, inputs) = grad.shape[0], first.shape
     if hidden_size * (rows + inputs) < rows * inputs:
-        # Σ‖g W‖² = <gᵀg, W Wᵀ>: less work where the input is wider than the layer and the batch is not small.
-        return ((grad.T @ grad) * (first @ first.T)).sum()
+        penalty: Tensor = _SquaredProduct.apply(grad, first)
+        return penalty
     return (grad @ first).square().sum()
+
+
+class _SquaredProduct(torch.autograd.Function):
+    """‖G W‖² = <GᵀG, W Wᵀ>: less work where the input is wider than the layer and the batch is not small."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(grad, weight)
+        ctx.of_rows, ctx.of_weight = grad.T @ grad, weight @ weight.T
+        return (ctx.of_rows * ctx.of_weight).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor]:
+        grad, weight = ctx.saved_tensors
+        factor = 2.0 * upstream[0]
+        return (grad @ ctx.of_weight).mul_(factor), (ctx.of_rows @ weight).mul_(factor)
 
 
 def linears(layers: nn.Sequential) -> list[nn.Linear]:

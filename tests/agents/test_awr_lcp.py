@@ -113,6 +113,11 @@ def test_both_ways_to_the_input_gradient_agree(inputs):
     expected = (weight * grad.square().sum(-1)).sum()
     found = mean_squared_input_gradient(layers, hidden_activations(layers, x), head.weight, weight)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0.0)
+    parameters = [layers[0].weight, layers[2].weight, head.weight]
+    again = torch.autograd.grad(head(layers(x)).sum(), x, create_graph=True)[0]
+    expected_grads = torch.autograd.grad((weight * again.square().sum(-1)).sum(), parameters)
+    for mine, theirs in zip(torch.autograd.grad(found, parameters), expected_grads, strict=True):
+        assert (mine - theirs).norm() <= 1e-5 * theirs.norm()
 
 
 def test_both_learn():
