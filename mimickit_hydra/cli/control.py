@@ -119,7 +119,12 @@ def _stop_runners(chosen: Sequence[Run], whole: Collection[Path]) -> None:
 
     runners = {sweep: living_runner(sweep) for sweep in sorted(whole)}
     for entry in chosen:
-        if entry.sweep in whole and entry.detail.launcher == "packed" and entry.detail.job_id is not None:
+        if (
+            entry.sweep is not None
+            and entry.sweep in whole
+            and entry.detail.launcher == "packed"
+            and entry.detail.job_id is not None
+        ):
             runners[entry.sweep] = RunState(launcher="packed", job_id=entry.detail.job_id)
     for sweep, runner in runners.items():
         if runner is not None:
