@@ -62,13 +62,26 @@ class _Parser(argparse.ArgumentParser):
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line; shell completion reads it too."""
     from mimickit_hydra import __version__
-    from mimickit_hydra.cli import completion, control, diff, explain, export, listing, report, sim2sim, status, sweep
+    from mimickit_hydra.cli import (
+        completion,
+        control,
+        convert,
+        diff,
+        explain,
+        export,
+        listing,
+        prior,
+        report,
+        sim2sim,
+        status,
+        sweep,
+    )
 
     parser = _Parser(prog=PROG, description="Motion imitation: every choice is one word on the command line.")
     parser.add_argument("--version", action="version", version=f"mimickit-hydra {__version__}")
     subparsers: Any = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     subparsers.add_parser("train", help="train or test a policy (the same as train.py)", add_help=False)
-    for module in (listing, explain, diff, sim2sim, sweep, status, control, report, export):
+    for module in (listing, explain, diff, convert, prior, sim2sim, sweep, status, control, report, export):
         module.add_parser(subparsers)
     if importlib.util.find_spec("mimickit_hydra.cli.motion") is not None:
         _add_motion(subparsers)

@@ -112,7 +112,8 @@ def test_a_clip_that_lies_down_may_touch_the_ground() -> None:
 
 
 def test_every_rule_names_a_key_that_exists() -> None:
-    words = [f"{name}={option}" for name in ("engine", "agent", "env", "launch") for option in groups()[name].option_names()]
+    named = ("engine", "agent", "env", "launch")
+    words = [f"{name}={option}" for name in named for option in groups()[name].option_names()]
     keys = set().union(*(flatten(compose([word])) for word in words))
     assert set(RULES) <= keys
 
