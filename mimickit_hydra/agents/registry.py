@@ -12,6 +12,7 @@ from mimickit_hydra.agents.amp_agent import AMPAgent
 from mimickit_hydra.agents.ase_agent import ASEAgent
 from mimickit_hydra.agents.awr_agent import AWRAgent
 from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.dummy_agent import DummyAgent
 from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.lcp_agent import LCPAgent
 from mimickit_hydra.agents.ppo_agent import PPOAgent
@@ -31,6 +32,7 @@ AGENTS: dict[str, type[Agent]] = {
     "ASE": ASEAgent,
     "ADD": ADDAgent,
     "SMP": SMPAgent,
+    "Dummy": DummyAgent,
 }
 
 

@@ -8,7 +8,7 @@ from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.schema import RunConfig
 
 # What the registries of this version build, kept here so that a config is checked without importing torch.
-RUNNABLE_AGENTS = ("PPO", "AWR", "LCP", "AMP", "ASE", "ADD", "SMP")
+RUNNABLE_AGENTS = ("PPO", "AWR", "LCP", "AMP", "ASE", "ADD", "SMP", "Dummy")
 
 RUNNABLE_ENVS = (
     "deepmimic", "amp", "ase", "add", "smp", "static_objects",
