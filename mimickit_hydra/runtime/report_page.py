@@ -262,14 +262,14 @@ background:var(--card);color:var(--text);font:inherit;font-size:13px;cursor:poin
 i{{display:inline-block;width:10px;height:10px;border-radius:3px;background:var(--c)}}
 td i,.videos i{{margin-right:8px}}
 .scroll{{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:10px}}
-table{{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}}
-th,td{{padding:7px 10px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}}
+table{{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}}
+th,td{{padding:7px 9px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}}
 tbody tr:last-child td{{border-bottom:0}} tbody tr:hover{{background:color-mix(in srgb,var(--go) 6%,transparent)}}
 .left{{text-align:left}} .name,th:first-child{{position:sticky;left:0;background:var(--card)}}
- th{{color:var(--dim);font-weight:600;font-size:13px}}
+ th{{color:var(--dim);font-weight:600;font-size:12px}}
 th button{{all:unset;cursor:pointer}} th button:focus-visible{{outline:2px solid var(--link)}}
 th[aria-sort=ascending] button::after{{content:" ▲"}} th[aria-sort=descending] button::after{{content:" ▼"}}
-.best{{font-weight:700;color:var(--ok)}} .files a{{margin-right:8px;font-size:13px}}
+.best{{font-weight:700;color:var(--ok)}} .files a{{margin-right:6px;font-size:12px}}
 .failures{{padding-left:0;list-style:none;margin:0}} .failures li{{padding:8px 12px;margin-bottom:8px;border-radius:8px;
 background:var(--badbg);color:var(--bad);font-size:13px;overflow-wrap:anywhere}}
 @media print{{body{{background:#fff}}}}
