@@ -201,4 +201,4 @@ def _find(key: str, path: str) -> Path:
     try:
         return resolve_data_file(path)
     except UserError as error:
-        raise AgentError(f"{key}: {error}; train a prior with: mimickit prior train --out DIR") from None
+        raise AgentError(f"{key}: {error}; train a prior with: mimickit prior train DIR") from None
