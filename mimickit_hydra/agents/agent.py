@@ -222,7 +222,7 @@ class Agent(abc.ABC):
 
     def _graph_key(self) -> tuple[Hashable, ...]:
         """Python values that decide what a rollout step does: each combination is captured once."""
-        return (self.normalizer_open,)
+        return (self.normalizer_open, *self.env.graph_key())
 
     def _run_updates(
         self,

@@ -179,6 +179,10 @@ class Engine(abc.ABC):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore :meth:`state_dict`; the following steps equal those of the saved engine."""
 
+    def warnings(self) -> List[str]:
+        """Lines for the user about what went wrong quietly since the last call. May wait for the device."""
+        return []
+
     def close(self) -> None:  # noqa: B027  (engines without resources need none)
         """Release the simulator. Safe to call twice."""
 

@@ -40,6 +40,10 @@ class Env(abc.ABC):
     def set_mode(self, test: bool) -> None:
         """Switch between training and testing. Entering the test mode restarts the diagnostics."""
 
+    def graph_key(self) -> tuple[bool, ...]:
+        """Python values that decide what a step or a reset does; a captured rollout is captured anew for each."""
+        return ()
+
     @abc.abstractmethod
     def diagnostics(self) -> dict[str, Tensor]:
         """Live scalars worth logging, by name; they keep the values of the last test until the next one."""

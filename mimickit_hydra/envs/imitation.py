@@ -325,6 +325,9 @@ class ImitationEnv(Env):
                 self._restart_window()  # it stood still
         self._testing = test
 
+    def graph_key(self) -> tuple[bool, ...]:
+        return (self._testing, self._generative is not None and self._generative.filled)
+
     def diagnostics(self) -> dict[str, Tensor]:
         return self._means.as_dict() if self._log_tracking_error else {}
 

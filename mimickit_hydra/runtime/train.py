@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -169,6 +170,9 @@ class Trainer:
     def _report(self, row: Mapping[str, float], output: bool) -> None:
         if not self.comm.is_root:
             return
+        if output:
+            for line in self._engine_warnings():
+                print(f"warning: {line}", file=sys.stderr, flush=True)
         for name, seconds in self.timers.snapshot_and_reset().items():
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         if self.progress is not None:
@@ -179,6 +183,10 @@ class Trainer:
             self._seconds.clear()
         if output and self.logger is not None:
             self.logger.write(dict(row), step=self.agent.samples)
+
+    def _engine_warnings(self) -> list[str]:
+        engine = getattr(self.env, "engine", None)
+        return [] if engine is None else list(engine.warnings())
 
     def _eta(self) -> float:
         """Seconds left until the nearer of the two budgets; infinite when there is none."""
