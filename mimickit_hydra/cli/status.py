@@ -71,10 +71,10 @@ def _place(run: Run) -> str:
 
 def _doing(run: Run) -> str:
     """What is worth knowing of a run in its state, in one line."""
-    from mimickit_hydra.cli.sweep import duration
+    from mimickit_hydra.cli.sweep import brief, duration
 
     detail = run.detail
-    parts = [" ".join(run.varied)] if run.varied else []
+    parts = [brief(run.varied)] if run.varied else []
     samples = logged_samples(run.path) or detail.samples
     if samples:
         parts.append(f"{samples:,} samples")

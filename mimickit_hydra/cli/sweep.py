@@ -69,8 +69,8 @@ def start(overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) 
         return start_runs(sweep, sweep.runs, settings.launch)
     if settings.launch.launcher != "local":
         raise UserError(
-            f"launch={settings.launch.launcher}: a sweeper such as {settings.sweeper} waits for each result; run it "
-            "with launch=local, or give it a launcher of Hydra's: hydra/launcher=joblib or hydra/launcher=submitit_slurm"
+            f"launch={settings.launch.launcher}: a sweeper such as {settings.sweeper} waits for each result; use "
+            "launch=local, or a launcher of Hydra's: hydra/launcher=joblib or hydra/launcher=submitit_slurm"
         )
     return _search(settings, overrides, through_hydra)
 
@@ -152,13 +152,14 @@ def reporter(sweep: Sweep) -> Callable[[str, Outcome], None]:
 
     def report(what: str, outcome: Outcome) -> None:
         run = outcome.run
-        settings = " ".join(run.varied) or run.dir
+        settings = brief(run.varied) or run.dir
         label = f"[{run.number:>{width}}]"
         if what == "start":
             print(f"{label} start     {settings}", flush=True)
         elif outcome.error is not None:
-            log = shown(sweep.run_dir(run) / "output.log")
-            print(f"{label} FAILED    {settings}: {outcome.error} (see {log})", file=sys.stderr, flush=True)
+            log = sweep.run_dir(run) / "output.log"
+            hint = f" (see {shown(log)})" if log.exists() else ""
+            print(f"{label} FAILED    {settings}: {outcome.error}{hint}", file=sys.stderr, flush=True)
         else:
             value = "" if outcome.value is None else f"  return {outcome.value:.4g}"
             print(f"{label} {outcome.state:<9} {settings}{value}  {duration(outcome.seconds)}", flush=True)
@@ -176,7 +177,7 @@ def summary(sweep: Sweep, runs: Sequence[SweepRun], outcomes: Sequence[Outcome])
     parts += [f"{waiting} not started"] if waiting else []
     print(f"{len(runs)} runs: {', '.join(parts)}")
     for outcome in failed:
-        print(f"  {outcome.run.dir}  {' '.join(outcome.run.varied)}: {outcome.error}", file=sys.stderr)
+        print(f"  {outcome.run.dir}  {brief(outcome.run.varied)}: {outcome.error}", file=sys.stderr)
     if failed or stopped or waiting:
         print(f"run the rest with: mimickit sweep resume {shown(sweep.path)}")
     print(f"compare them with: mimickit report {shown(sweep.path)}", flush=True)
@@ -192,6 +193,17 @@ def shown(path: Path) -> str:
     except ValueError:
         return str(path)
     return relative if len(relative) < len(str(path)) else str(path)
+
+
+def brief(overrides: Sequence[str]) -> str:
+    """Overrides for a line of output: the last two parts of a key, four digits of a number."""
+    parts = []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        with contextlib.suppress(ValueError):
+            value = value if len(value) <= 8 else f"{float(value):.4g}"
+        parts.append(f"{'.'.join(key.split('.')[-2:])}={value}")
+    return " ".join(parts)
 
 
 def duration(seconds: float) -> str:
@@ -232,7 +244,7 @@ def _search_summary(sweep: Sweep) -> int:
     good = [outcome for outcome in outcomes if outcome.value is not None and math.isfinite(outcome.value)]
     if good:
         best = max(good, key=lambda outcome: outcome.value or 0.0)
-        print(f"best: return {best.value:.4g} with {' '.join(best.run.varied) or best.run.dir}, in {best.run.dir}")
+        print(f"best: return {best.value:.4g} with {brief(best.run.varied) or best.run.dir}, in {best.run.dir}")
     return summary(sweep, sweep.runs, outcomes)
 
 
@@ -296,7 +308,8 @@ def _resume_search(sweep: Sweep) -> int:
     from mimickit_hydra.runtime.state_file import FINISHED, read_state
     from mimickit_hydra.runtime.sweep_file import read_sweep
 
-    trials = sweep_settings(sweep.command).trials
+    settings = sweep_settings(sweep.command)
+    trials = settings.trials
     states = [read_state(sweep.run_dir(run)) for run in sweep.runs]
     finished = sum(state is not None and state.state == FINISHED for state in states)
     if trials is None:
@@ -305,8 +318,11 @@ def _resume_search(sweep: Sweep) -> int:
     print(f"{finished} of {trials} trials have finished, {max(left, 0)} to run")
     if left <= 0:
         return 0
+    extra = [f"hydra.sweep.dir={quote(str(sweep.path))}", f"hydra.sweeper.n_trials={left}"]
+    if settings.sampler_seed is not None:  # the same seed would choose the same values again
+        extra.append(f"hydra.sweeper.sampler.seed={settings.sampler_seed + len(sweep.runs)}")
     with _quiet_warnings():
-        hydra_sweep([*sweep.command, f"hydra.sweep.dir={quote(str(sweep.path))}", f"hydra.sweeper.n_trials={left}"])
+        hydra_sweep([*sweep.command, *extra])
     return _search_summary(read_sweep(sweep.path))
 
 

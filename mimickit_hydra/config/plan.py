@@ -50,6 +50,7 @@ class SweepSettings:
     sweep_dir: str
     launch: LaunchConfig = field(default_factory=lambda: LocalLaunchConfig("local"))
     trials: int | None = None  # how many runs a search has
+    sampler_seed: int | None = None
 
 
 def sweep_settings(overrides: Sequence[str]) -> SweepSettings:
@@ -76,6 +77,7 @@ def sweep_settings(overrides: Sequence[str]) -> SweepSettings:
         sweep_dir=os.path.abspath(os.path.expanduser(given or str(hydra.sweep.dir))),
         launch=_launch(cfg),
         trials=OmegaConf.select(hydra, "sweeper.n_trials"),
+        sampler_seed=OmegaConf.select(hydra, "sweeper.sampler.seed"),
     )
 
 
@@ -124,7 +126,7 @@ def plan_runs(runs: Sequence[Sequence[str]], *, first: int = 0, here: bool = Tru
         run = to_run(cfg)
         validate(run, machine=here)
         varied = [text for text in chosen if text in varying]
-        planned.append(PlannedRun(name, list(chosen), varied, freeze(cfg, hydra.choices, chosen)))
+        planned.append(PlannedRun(name, list(chosen), varied, freeze(cfg, hydra.choices, chosen, run)))
     return Plan(sweep_dir, planned)
 
 

@@ -41,6 +41,13 @@ def test_a_frozen_run_equals_the_composed_one(tmp_path: Path) -> None:
     assert OmegaConf.load(path).num_envs == 8
 
 
+def test_text_that_looks_like_a_number_stays_text(tmp_path: Path) -> None:
+    (run,) = plan_sweep(["num_envs=8", "logger.wandb_project='1e5'", "max_samples=1e5"]).runs
+    (tmp_path / "f.yaml").write_text(run.frozen)
+    frozen = read_frozen(tmp_path / "f.yaml").run
+    assert (frozen.logger.wandb_project, frozen.max_samples) == ("1e5", 1e5)
+
+
 def test_a_frozen_run_does_not_read_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run,) = plan_sweep(["num_envs=8", "rand_seed=1"]).runs
     path = tmp_path / "frozen.yaml"
