@@ -81,6 +81,8 @@ class Files:
         leaf = key.rpartition(".")[2]
         if path.suffix == ".yaml" and leaf == "motion_file":
             return str(self._dataset(path, key))
+        if leaf == "smp_prior_cfg":
+            return str(self._prior_config(path))
         if path.suffix in (".pkl", ".npz"):
             return str(self._motion(path))
         return str(path)
@@ -109,6 +111,21 @@ class Files:
         target = self._folder / "motions" / f"{path.stem}.pkl"
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, lambda file: pickle.dump(fields, file, protocol=4))
+        return target
+
+    def _prior_config(self, path: Path) -> Path:
+        """A prior's config names its env config, which a prior trained here has beside it, not in the checkout."""
+        import yaml
+
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            beside = path.parent / str(values["env_config"])
+            if (self._checkout.root / str(values["env_config"])).is_file() or not beside.is_file():
+                return path
+        except (yaml.YAMLError, KeyError, TypeError):
+            return path  # its own code says what is wrong with it
+        target = self._folder / path.name
+        write_text_atomic(target, yaml.safe_dump({**values, "env_config": str(beside)}, sort_keys=False))
         return target
 
     def _dataset(self, path: Path, key: str) -> Path:

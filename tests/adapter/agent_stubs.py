@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,13 +85,44 @@ METHODS: dict[str, tuple[type[schema.AgentConfig], dict[str, Any]]] = {
 }
 
 
-def config_of(method: str) -> schema.AgentConfig:
-    kind, values = METHODS[method]
+_SCORE = {
+    "smp_eval_batch_size": 4, "smp_reward_weight": 1.0, "task_reward_weight": 0.0, "sds_loss_scale": 1.0,
+    "diffusion_steps": [22, 8],
+}  # fmt: skip
+_PRIOR = {
+    "arch_name": "DiT", "num_layers": 1, "num_attention_heads": 1, "attention_head_dim": 8, "model_ema": True,
+    "control_freq": 30, "T": 50, "loss_type": "l1", "estimate_mode": "epsilon", "device": "cpu",
+    "noise_schedule_mode": "squaredcos_cap_v2", "normalizer_std_clip": 0.2, "model_ema_decay": 0.995,
+    "model_ema_steps": 10, "model_ema_update_after": 5000,
+}  # fmt: skip
+
+
+def write_prior(folder: Path) -> dict[str, str]:
+    """A random prior of windows of two frames, as files; returns the keys that name them."""
+    from mimickit_hydra.agents.prior import DiffusionPrior
+    from mimickit_hydra.agents.prior_config import parse_prior_config
+
+    torch.manual_seed(5)
+    prior = DiffusionPrior(parse_prior_config(dict(_PRIOR), "test"), DISC_OBS // 2)
+    torch.save(prior.state_dict(), folder / "prior.pt")
+    (folder / "env_config.yaml").write_text("num_disc_obs_steps: 2\n")
+    text = json.dumps({**_PRIOR, "env_config": str(folder / "env_config.yaml")})  # which is YAML too
+    (folder / "prior.yaml").write_text(text)
+    return {"smp_prior_cfg": str(folder / "prior.yaml"), "smp_prior_model": str(folder / "prior.pt")}
+
+
+def config_of(method: str, folder: Path | None = None) -> schema.AgentConfig:
+    """The config of a small agent; SMP's prior is made in ``folder``."""
+    if method == "SMP":
+        assert folder is not None
+        kind, values = schema.SMPAgentConfig, {"model": _PLAIN, **_SCORE, **write_prior(folder)}
+    else:
+        kind, values = METHODS[method]
     return kind(
         agent_name=method, actor_optimizer=ADAM, critic_optimizer=ADAM, steps_per_iter=4, actor_epochs=1,
         actor_batch_size=1, critic_epochs=1, critic_batch_size=1, **values,
     )  # fmt: skip
 
 
-def agent_of(method: str) -> Agent:
-    return make_agent(config_of(method), SizedEnv(), "cpu")
+def agent_of(method: str, folder: Path | None = None) -> Agent:
+    return make_agent(config_of(method, folder), SizedEnv(), "cpu")

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from mimickit_hydra.adapter.bridge_child import describe
-from mimickit_hydra.adapter.bridge_config import flags, sections
+from mimickit_hydra.adapter.bridge_config import Files, flags, sections
 from mimickit_hydra.cli.train import main
 from mimickit_hydra.config.checkout import Checkout, find_python
 from mimickit_hydra.config.compose import compose, to_run
@@ -257,6 +257,18 @@ def test_the_budget_in_minutes_holds(root: Path, tmp_path: Path, capfd: pytest.C
 
 def composed(*overrides: str) -> Any:
     return to_run(compose(["core=mimickit", *overrides]))
+
+
+def test_a_priors_env_config_is_found_beside_it(root: Path, tmp_path: Path) -> None:
+    checkout = Checkout(root, root / "mimickit" / "run.py", sys.executable)
+    (tmp_path / "prior").mkdir()
+    config, env = tmp_path / "prior" / "diffusion.yaml", tmp_path / "prior" / "env_config.yaml"
+    config.write_text("T: 50\nenv_config: env_config.yaml\n")
+    files = Files(checkout, [], tmp_path)
+    assert files.localise({"smp_prior_cfg": str(config)}, "agent")["smp_prior_cfg"] == str(config)
+    env.write_text("num_disc_obs_steps: 2\n")
+    written = files.localise({"smp_prior_cfg": str(config)}, "agent")["smp_prior_cfg"]
+    assert yaml.safe_load(Path(written).read_text()) == {"T": 50, "env_config": str(env)}
 
 
 def test_open_tables_lie_over_the_composed_values() -> None:

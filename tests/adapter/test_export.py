@@ -10,6 +10,7 @@ import torch
 from agent_stubs import METHODS, agent_of
 
 from mimickit_hydra.adapter.export import model_weights
+from mimickit_hydra.agents.agent import Agent
 from mimickit_hydra.agents.ase_agent import ASEAgent
 from mimickit_hydra.cli.main import main
 from mimickit_hydra.runtime.checkpoint import load_file, save_checkpoint, save_model
@@ -18,9 +19,10 @@ GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "bridge_actions.npz")
 SCALE = 64.0  # the weights are whole numbers of 1/64
 
 
-def weights_of(method: str) -> dict[str, torch.Tensor]:
-    """The weights MimicKit was given; the action bounds are those of the env."""
-    weights = {name: tensor for name, tensor in agent_of(method).model_state_dict().items() if "_a_norm" in name}
+def weights_of(method: str, agent: Agent) -> dict[str, torch.Tensor]:
+    """The weights MimicKit was given. The action bounds are those of the env; no action depends on SMP's prior."""
+    own = ("_a_norm.", "_prior_model.")
+    weights = {name: tensor for name, tensor in agent.model_state_dict().items() if name.startswith(own)}
     prefix = f"{method}/w:"
     for key in GOLDEN.files:
         if key.startswith(prefix):
@@ -29,31 +31,37 @@ def weights_of(method: str) -> dict[str, torch.Tensor]:
     return weights
 
 
-def act(method: str, agent: object) -> np.ndarray:
+def loaded(method: str, folder: Path) -> Agent:
+    if method == "SMP":
+        pytest.importorskip("diffusers")
+    agent = agent_of(method, folder)
+    agent.load_model_state_dict(weights_of(method, agent))
+    return agent
+
+
+def act(method: str, agent: Agent) -> np.ndarray:
     obs = torch.from_numpy(GOLDEN[f"{method}/obs"])
     if isinstance(agent, ASEAgent):
         return agent.act_with_latents(obs, torch.from_numpy(GOLDEN[f"{method}/latents"])).numpy()
-    return agent.act(obs, deterministic=True).numpy()  # type: ignore[attr-defined]
+    return agent.act(obs, deterministic=True).numpy()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_actions_agree_with_mimickits_agent(method: str) -> None:
-    agent = agent_of(method)
-    agent.load_model_state_dict(weights_of(method))
+@pytest.mark.parametrize("method", [*METHODS, "SMP"])
+def test_actions_agree_with_mimickits_agent(method: str, tmp_path: Path) -> None:
+    agent = loaded(method, tmp_path)
     np.testing.assert_allclose(act(method, agent), GOLDEN[f"{method}/actions"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "SMP"])
 def test_an_export_has_mimickits_names_in_its_order(method: str, tmp_path: Path) -> None:
-    agent = agent_of(method)
-    agent.load_model_state_dict(weights_of(method))
+    agent = loaded(method, tmp_path)
     save_checkpoint(tmp_path / "run", {"agent": agent.state_dict()}, iteration=1, metric=1.0)
     out = tmp_path / "out.pt"
     assert main(["export", str(tmp_path / "run"), "--to", "mimickit", "-o", str(out)]) == 0
     exported = load_file(out)
     assert list(exported) == list(GOLDEN[f"{method}/names"])
     assert all(isinstance(value, torch.Tensor) for value in exported.values())
-    again = agent_of(method)
+    again = agent_of(method, tmp_path)
     again.load_model_state_dict(exported)
     np.testing.assert_array_equal(act(method, again), act(method, agent))
 
