@@ -245,7 +245,9 @@ def _search_summary(sweep: Sweep) -> int:
     if good:
         best = max(good, key=lambda outcome: outcome.value or 0.0)
         print(f"best: return {best.value:.4g} with {brief(best.run.varied) or best.run.dir}, in {best.run.dir}")
-    return summary(sweep, sweep.runs, outcomes)
+    code = summary(sweep, sweep.runs, outcomes)
+    enough = sweep.trials is not None and len(good) >= sweep.trials  # failed trials before that are no failure
+    return 0 if enough else code
 
 
 def run_member(cfg: DictConfig, hydra: Any) -> float:
