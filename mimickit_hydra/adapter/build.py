@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import torch
 from mimickit_hydra.agents.agent import Agent
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.registry import make_agent
+from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.paths import resolve_data_file
-from mimickit_hydra.config.schema import RunConfig
+from mimickit_hydra.config.schema import RunConfig, SMPAgentConfig
 from mimickit_hydra.engines.interface import Engine
 from mimickit_hydra.engines.registry import make_engine
 from mimickit_hydra.envs.imitation import ImitationEnv
@@ -60,8 +62,19 @@ def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | N
         str(device),
     )
     env = make_env(run.env, engine, character, library, timers)
-    agent = make_agent(run.agent, env, device, comm, timers, _update_threads(run, comm.world_size))
+    agent = make_agent(_located(run), env, device, comm, timers, _update_threads(run, comm.world_size))
     return Parts(character, library, engine, env, agent, timers, char_file)
+
+
+def _located(run: RunConfig) -> Any:
+    """The agent's config, with files it names found in the data roots; the agent explains those that are missing."""
+    if not isinstance(run.agent, SMPAgentConfig):
+        return run.agent
+    found: dict[str, Any] = {}
+    for key in ("smp_prior_cfg", "smp_prior_model"):
+        with contextlib.suppress(UserError):
+            found[key] = str(resolve_data_file(getattr(run.agent, key), run.data_root))
+    return dataclasses.replace(run.agent, **found)
 
 
 SAMPLES_WORTH_THREADS = 2048  # a smaller update ends before its threads have met
