@@ -26,7 +26,7 @@ _ENGINES: Dict[str, _Entry] = {
         "mimickit_hydra.engines.mujoco_engine", "MujocoEngine", ("mujoco",), 'pip install "mimickit-hydra"'
     ),
     "newton": _Entry(
-        "mimickit_hydra.engines.newton_engine", "NewtonEngine", ("newton", "warp"),
+        "mimickit_hydra.engines.newton_engine", "NewtonEngine", ("newton", "warp", "mujoco_warp"),
         'pip install "mimickit-hydra[newton]"',
     ),
     "isaac_lab": _Entry(
