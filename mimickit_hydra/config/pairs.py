@@ -23,7 +23,7 @@ AGENT_ENVS: dict[str, tuple[str, ...]] = {
     "AWR": _REWARDED,
     "LCP": _REWARDED,
     "AMP": ("amp", *_TASKS),
-    "ADD": ("add",),
+    "ADD": ("add", *_TASKS),
     "ASE": ("ase", *_TASKS),
     "SMP": ("smp", *_TASKS),
     "Dummy": ("view_motion", "char_dof_test"),
