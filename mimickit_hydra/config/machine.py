@@ -14,7 +14,7 @@ from mimickit_hydra.config.schema import RunConfig
 # engine -> the modules it imports, and how to get them
 ENGINE_MODULES: dict[str, tuple[tuple[str, ...], str]] = {
     "mujoco": (("mujoco",), "pip install mujoco"),
-    "newton": (("newton", "warp"), "pip install 'mimickit-hydra[newton]'"),
+    "newton": (("newton", "warp", "mujoco_warp"), "pip install 'mimickit-hydra[newton]'"),
     "isaac_lab": (("isaaclab",), "see NVIDIA's Isaac Lab installation guide"),
     "isaac_gym": (("isaacgym",), "see NVIDIA's Isaac Gym Preview 4, which needs Python 3.8"),
 }

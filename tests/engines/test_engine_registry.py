@@ -34,7 +34,7 @@ def test_a_missing_package_is_named(monkeypatch, name, package, how):
 
 
 def test_an_installed_simulator_without_engine(monkeypatch):
-    known = ("newton", "warp", "mujoco", "mimickit_hydra.engines.mujoco_engine")
+    known = ("newton", "warp", "mujoco_warp", "mujoco", "mimickit_hydra.engines.mujoco_engine")
     monkeypatch.setattr(registry, "_importable", lambda module: module in known)
     assert registry.engine_requirements("newton") == []
     with pytest.raises(EngineError, match=r"engine=newton is installed, but this version .* engines: mujoco$"):
