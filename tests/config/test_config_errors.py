@@ -139,7 +139,7 @@ def test_the_default_run_passes() -> None:
 def test_an_engine_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
     line = line_of(["engine=newton"])
-    assert line.startswith("engine=newton: not installed (no module newton, warp): pip install")
+    assert line.startswith("engine=newton: not installed (no module newton, warp, mujoco_warp): pip install")
     assert line.endswith("or use engine=mujoco")
 
 

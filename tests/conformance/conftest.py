@@ -66,6 +66,16 @@ ENGINES: dict[str, tuple[str, Factory]] = {
 }
 
 
+SLOW_ON_NEWTON = ("test_explicit_pd_tends_to_the_implicit_one", "test_feet_carry_the_weight")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Newton on a CPU takes its time where a test has hundreds of substeps."""
+    for item in items:
+        if item.name.split("[")[0] in SLOW_ON_NEWTON and "[newton" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 class Lab:
     """Builds engines and puts their environments into states."""
 
