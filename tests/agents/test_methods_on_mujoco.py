@@ -54,7 +54,7 @@ def test_twenty_iterations(method, tmp_path):
         assert mean(rows, "Disc_Agent_Acc", LAST) > 0.6
         assert mean(rows, "Disc_Demo_Acc", LAST) > 0.6
     if method == "ase":
-        assert mean(rows, "Enc_Loss", LAST) < mean(rows, "Enc_Loss", FIRST)
+        assert mean(rows, "Enc_Loss", LAST) < 0.0  # the encoder points the right way more often than not
         assert 0.0 < mean(rows, "Diversity_Loss", LAST) <= 1.0
     if method == "add":
         assert mean(rows, "Disc_Pos_Logit", LAST) > mean(rows, "Disc_Neg_Logit", LAST)
