@@ -47,10 +47,11 @@ def config_of(run_dir: Path, max_samples: float) -> tuple[RunConfig, str]:
     return to_run(cfg), resolved_yaml(cfg)
 
 
-def kill_one(run_dir: Path, config: RunConfig, text: str, seconds: float) -> dict[str, object]:
-    """Start, wait until the child works in the directory and for ``seconds``, kill."""
+def kill_one(run_dir: Path, config: RunConfig, text: str, seconds: float, training: bool) -> dict[str, object]:
+    """Start, wait until the child works in the directory or has saved something new, then for ``seconds``, and kill."""
+    newest = list_checkpoints(run_dir)[-1:]
     child = start(run_dir, config, text)
-    while (read_holder(run_dir) or {}).get("pid") != child:
+    while (read_holder(run_dir) or {}).get("pid") != child or (training and list_checkpoints(run_dir)[-1:] == newest):
         time.sleep(0.002)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
@@ -72,8 +73,9 @@ def main() -> None:
     draw = random.Random(seed)
     endless = config_of(killed, 1e9)
     iterations = 0
-    for _ in range(kills):
-        row = kill_one(killed, *endless, draw.uniform(0.0, 1.0))
+    for number in range(kills):
+        starting = number % 5 == 0  # one in five dies while it starts, the others anywhere between two checkpoints
+        row = kill_one(killed, *endless, draw.uniform(0.0, 0.8 if starting else 0.3), not starting)
         iterations = int(str(row["iteration"]))
         print(json.dumps(row), flush=True)
     for run_dir in (killed, whole):
