@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ class Golden:
 def load_golden(name: str) -> Golden:
     with np.load(GOLDEN / f"{name}.npz") as file:
         return Golden(dict(file))
+
+
+@pytest.fixture
+def golden_file() -> Callable[[str], Golden]:
+    """Reads golden files by name."""
+    return load_golden
 
 
 @pytest.fixture(autouse=True)

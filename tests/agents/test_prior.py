@@ -25,11 +25,9 @@ def golden_prior(data, **changes):
     return prior.eval()
 
 
-@pytest.fixture(scope="module")
-def data():
-    from conftest import load_golden
-
-    return load_golden("learn_smp")
+@pytest.fixture
+def data(golden_file):
+    return golden_file("learn_smp")
 
 
 def test_schedule(data):
