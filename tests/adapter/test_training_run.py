@@ -151,7 +151,7 @@ def test_test_mode_measures_and_films(whole_run: Path, tmp_path: Path) -> None:
     assert (out / "video.mp4").exists() or (out / "video.gif").exists()
 
 
-# ------------------------------------------------------------------------------------------------- processes and signals
+# --------------------------------------------------------------------------------------------- processes and signals
 
 
 def command(out_dir: Path, *overrides: str) -> list[str]:
