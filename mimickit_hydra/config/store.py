@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hydra.core.config_store import ConfigStore
+from typing import Any
+
+from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from mimickit_hydra.config import schema
@@ -49,14 +51,26 @@ SCHEMAS: tuple[tuple[str | None, str, type], ...] = (
 )
 
 
+class SchemaNode(ConfigNode):
+    """A stored schema that is built when Hydra takes its copy: a run needs ten of them, and building all takes longer
+    than the rest of the composition."""
+
+    def __init__(self, name: str, group: str | None, cls: type) -> None:
+        super().__init__(name=f"{name}.yaml", node=DictConfig({}), group=group, package=None, provider="schema")
+        self._cls = cls
+
+    def __copy__(self) -> ConfigNode:
+        node: Any = OmegaConf.structured(self._cls)
+        thaw(node)
+        return ConfigNode(name=self.name, node=node, group=self.group, package=self.package, provider=self.provider)
+
+
 def register() -> None:
     """Put every schema into Hydra's store. Calling it again changes nothing."""
     store = ConfigStore.instance()
     for group, name, cls in SCHEMAS:
         folder = store.repo if group is None else store.repo.setdefault(group, {})
-        if f"{name}.yaml" not in folder:
-            store.store(group=group, name=name, node=cls, provider="schema")
-            thaw(folder[f"{name}.yaml"].node)
+        folder.setdefault(f"{name}.yaml", SchemaNode(name, group, cls))
 
 
 def thaw(node: DictConfig) -> None:
