@@ -247,15 +247,21 @@ def _test_worker(comm: Comm, device: torch.device, job: Job) -> float:
     episodes = max(1, run.test_episodes)
     parts = _build(comm, device, job, num_envs=min(run.num_envs, episodes))
     try:
-        if run.model_file is None:
-            _say(comm, "model_file is not set: testing an untrained policy")
-        else:
-            _say(comm, f"testing {load_model(parts, run.model_file)}")
+        _say(comm, _take_policy(parts, run))
         metrics = evaluate(parts, job.run_dir, episodes=episodes, video=run.video)
         _say_results(comm, job.run_dir, None, metrics)
         return float(metrics["return"])
     finally:
         parts.close()
+
+
+def _take_policy(parts: Parts, run: RunConfig) -> str:
+    """Load the policy to test, if there is one; returns the line that says whose it is."""
+    if run.agent.agent_name == "Dummy":
+        return f"{run.method.name}: nothing is learned here, the env moves the character"
+    if run.model_file is None:
+        return "model_file is not set: testing an untrained policy"
+    return f"testing {load_model(parts, run.model_file)}"
 
 
 def load_model(parts: Parts, model_file: str) -> Path:

@@ -194,11 +194,13 @@ def _unknown_flag(flag: str, parser: argparse.ArgumentParser) -> str:
 def _expand(overrides: list[str], from_run: str | None) -> list[str]:
     """Put the config of the run that is repeated, resumed or tested before the overrides given by hand."""
     resume = _value_of("resume", overrides)
-    model = _value_of("model_file", overrides) if _value_of("mode", overrides) == "test" else ""
+    tests = _value_of("mode", overrides) == "test" or _value_of("debug", overrides) == "smoke"
+    model = _value_of("model_file", overrides) if tests else ""
     if not (resume or from_run or model):
         return overrides
-    from mimickit_hydra.config.repeat import CONFIG_FILE, overrides_of_run
+    from mimickit_hydra.config.repeat import CONFIG_FILE, overrides_of_run, under_preset
 
+    debug = _value_of("debug", overrides)
     if resume:
         if from_run:
             raise UserError(f"--from {from_run}: cannot be combined with resume={resume}")
@@ -206,11 +208,11 @@ def _expand(overrides: list[str], from_run: str | None) -> list[str]:
             raise UserError(f"resume={resume}: no such run directory")
         return [*overrides_of_run(resume), *overrides]
     if from_run:
-        return [*overrides_of_run(from_run), *overrides]
+        return [*under_preset(overrides_of_run(from_run), debug), *overrides]
     if model:  # a policy only fits the config that it was trained with
         for folder in (Path(model), Path(model).parent, Path(model).parent.parent):
             if (folder / CONFIG_FILE).is_file():
-                return [*overrides_of_run(folder), *overrides]
+                return [*under_preset(overrides_of_run(folder), debug), *overrides]
     return overrides
 
 

@@ -48,6 +48,21 @@ def overrides_of_run(run_dir: str | Path) -> list[str]:
     return [*choices, *_differences(path, saved, choices)]
 
 
+def under_preset(overrides: Sequence[str], name: str) -> list[str]:
+    """A saved run's overrides without those that ``debug=name`` sets: what is given on top of a run wins."""
+    option = next((option for option in groups()["debug"].options if option.name == name), None)
+    if option is None:
+        return list(overrides)
+    from omegaconf import DictConfig, OmegaConf
+
+    from mimickit_hydra.config.compose import flatten
+
+    preset = OmegaConf.load(option.path)
+    assert isinstance(preset, DictConfig)
+    keys = set(flatten(preset))
+    return [text for text in overrides if text.partition("=")[0] not in keys]
+
+
 def config_of_run(run_dir: str | Path) -> Path:
     """The resolved config in a run directory."""
     path = Path(run_dir).expanduser()

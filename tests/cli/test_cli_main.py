@@ -135,7 +135,7 @@ def test_without_a_command_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("mimickit train --he", ["--help"]),
         ("mimickit list mot", ["motion"]),
         ("mimickit explain agent.actor_ep", ["agent.actor_epochs"]),
-        ("mimickit explain num_envs debug=", ["debug=fast", "debug=smoke"]),
+        ("mimickit explain num_envs debug=", ["debug=fast", "debug=smoke", "debug=tiny"]),
         ("mimickit diff walk", ["walk_30min"]),
         ("mimickit completion ", ["bash"]),
         ("python train.py engine=m", ["engine=mujoco"]),

@@ -120,8 +120,8 @@ def test_every_rule_names_a_key_that_exists() -> None:
     assert set(RULES) <= keys
 
 
-def test_the_smoke_run_is_two_iterations() -> None:
-    run = to_run(compose(["debug=smoke"]))
+def test_the_tiny_run_is_two_iterations() -> None:
+    run = to_run(compose(["debug=tiny"]))
     assert run.max_samples == 2 * run.num_envs * run.agent.steps_per_iter
 
 

@@ -19,7 +19,7 @@ COMPOSITION = [
     ("engine=newtn", "engine=newtn: no such option; nearest: newton; allowed: isaac_gym, isaac_lab, mujoco, newton"),
     ("method=deepmimc", "method=deepmimc: no such option; nearest: deepmimic; allowed: add, amp"),
     ("motion=humanoid_wlak", "motion=humanoid_wlak: no such option; nearest: humanoid_walk; allowed: g1_"),
-    ("debug=smok", "debug=smok: no such option; nearest: smoke; allowed: fast, smoke"),
+    ("debug=smok", "debug=smok: no such option; nearest: smoke; allowed: fast, smoke, tiny"),
     ("agent=null", "agent=null: this group needs an option; allowed: add, amp"),
     ("agent.actor_epochs=abc", "agent.actor_epochs: found 'abc', must be a whole number"),
     ("agent.actor_epochs=1.5", "agent.actor_epochs: found '1.5', must be a whole number"),
