@@ -88,7 +88,10 @@ class SMPAgent(PPOAgent):
             wanted = getattr(window, key)
             wanted, value = (len(wanted), len(value)) if key == "key_bodies" else (wanted, value)
             if wanted != value:
-                raise AgentError(f"env.{key}: found {value}, but the prior was trained with {wanted}")
+                raise AgentError(
+                    f"env.{key}: found {value}, but the prior was trained with {wanted}; a prior that fits comes from "
+                    "mimickit prior train DIR with this run's env=, character= and motion="
+                )
 
     def _check_frequency(self, config: PriorConfig) -> None:
         found = round(1.0 / self.env.control_dt)
