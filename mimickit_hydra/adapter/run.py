@@ -57,6 +57,7 @@ def run(
     line, for whatever the user can put right; nothing already saved is lost by it.
     """
     check_devices(run.devices)
+    _refuse_outside_tasks(run)
     if run.rand_seed is None:
         run = dataclasses.replace(run, rand_seed=time.time_ns() % 2**31)
     again = restart or run.resume is not None
@@ -73,6 +74,19 @@ def run(
 
             return drive_checkout(run, run_dir, overrides)
         return _launch(Job(run, run_dir, resolved_yaml, _goes_on(again, run, run_dir), again, reporter))
+
+
+def _refuse_outside_tasks(run: RunConfig) -> None:
+    """A checkout starts one process for each entry of ``devices`` by itself."""
+    task = outside_task() if run.core.name == "mimickit" else None
+    if task is None:
+        return
+    if task.rank > 0:
+        raise SystemExit(2)  # the first one says it
+    raise UserError(
+        f"core=mimickit: started as {task.world_size} processes by torchrun or srun, but the checkout starts its own; "
+        "run it once, with a device for each process: devices=[cuda:0,cuda:1]"
+    )
 
 
 def is_first_process() -> bool:
@@ -222,8 +236,8 @@ def _finish(comm: Comm, job: Job, parts: Parts, trainer: Any, reason: str, stop:
         return None
     _say_results(comm, job.run_dir, trainer.last_checkpoint, metrics)
     if metrics is not None:
-        return float(metrics["return"])
-    return trainer.state.test_row.get("Test_Return")
+        return float(metrics["return" if parts.env.has_reward else "episode_length"])
+    return trainer.state.test_row.get("Test_Return" if parts.env.has_reward else "Test_Episode_Length")
 
 
 def _closing_test(comm: Comm, job: Job, parts: Parts) -> Any:

@@ -58,6 +58,18 @@ def line_of_failure(root: Path, out: Path, capfd: pytest.CaptureFixture[str], *m
     return lines[-1]
 
 
+def test_processes_of_a_launcher_outside_are_refused(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    line = line_of_failure(root, tmp_path / "first", capfd)
+    assert line.startswith("core=mimickit: started as 2 processes by torchrun or srun")
+    monkeypatch.setenv("RANK", "1")
+    assert exit_code(command(root, tmp_path / "second")) == 2
+    assert capfd.readouterr().err == ""
+
+
 def snapshot(root: Path) -> dict[str, bytes]:
     files = [path for path in sorted(root.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
