@@ -307,7 +307,8 @@ def _say_results(comm: Comm, run_dir: Path, checkpoint: Path | None, metrics: An
         _say(
             comm,
             f"metrics     {run_dir / 'metrics.json'}  (return {metrics['return']:.1f}, "
-            f"episode length {metrics['episode_length']:.0f}, success {100 * metrics['success_rate']:.0f} %)",
+            f"episode length {metrics['episode_length']:.0f}, success {100 * metrics['success_rate']:.0f} %"
+            + (f", pose error {100 * metrics['dtw_pose_err']:.1f} cm)" if "dtw_pose_err" in metrics else ")"),
         )
     for name, label in (("curves.png", "curves      "), ("video.mp4", "video       "), ("video.gif", "video       ")):
         if (run_dir / name).exists():

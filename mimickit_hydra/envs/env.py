@@ -27,6 +27,7 @@ class Env(abc.ABC):
     reward: Tensor  # [N] float32
     done: Tensor  # [N] int32, see envs.done
     info: dict[str, Tensor]
+    has_reward: bool = True  # False where it stays 0, because the agent makes the reward
 
     @abc.abstractmethod
     def reset(self, mask: Tensor | None = None) -> Tensor:

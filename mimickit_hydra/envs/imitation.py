@@ -84,6 +84,7 @@ class ImitationEnv(Env):
         self.causes: dict[str, Tensor] = {}  # why episodes ended in the last step: bool [N] masks by name
         self._key_bodies = key_bodies
         self._reward = reward
+        self.has_reward = reward is not None
         self._episode_length = episode_length
         self._clip_end_is_success = clip_end_is_success
         self._log_tracking_error = log_tracking_error

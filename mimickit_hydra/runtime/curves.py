@@ -24,7 +24,15 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ("Policy", "", (("Clip_Frac", "clipped fraction", RED), ("Exp_Prob", "exploration", GREY))),
     ("Discriminator loss", "", (("Disc_Loss", "total", RED), ("Disc_Grad_Penalty", "gradient penalty", GREY))),
     ("Discriminator accuracy", "", (("Disc_Agent_Acc", "agent", BLUE), ("Disc_Demo_Acc", "demo", ORANGE))),
-    ("Tracking error", "m", (("Root_Pos_Err", "root", BLUE), ("Body_Pos_Err", "body", ORANGE))),
+    (
+        "Tracking error",
+        "m",
+        (
+            ("Root_Pos_Err", "root", BLUE),
+            ("Body_Pos_Err", "body", ORANGE),
+            ("Dtw_Pose_Err", "pose, time-warped", GREEN),
+        ),
+    ),
 )
 
 

@@ -14,6 +14,7 @@ from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.envs.done import DONE_NULL
 from mimickit_hydra.envs.imitation import ImitationEnv
 from mimickit_hydra.runtime.metrics import ERRORS, TestMetrics, write_metrics
+from mimickit_hydra.runtime.pose_error import PoseError
 from mimickit_hydra.runtime.trajectory import Trajectory
 
 MAX_FILM_SECONDS = 10.0
@@ -79,13 +80,16 @@ def evaluate(
     agent, env = parts.agent, parts.env
     metrics = TestMetrics(env.num_envs, env.control_dt, env.device)
     film = Film(env, round(MAX_FILM_SECONDS / env.control_dt)) if video else None
+    compared = PoseError(env) if env.has_goal_pose else None
     env.set_mode(True)
     try:
-        _roll(agent, env, metrics, film, episodes)
+        _roll(agent, env, metrics, film, compared, episodes)
     finally:
         env.set_mode(False)
     result = metrics.result()
-    if not env.has_goal_pose:
+    if compared is not None:
+        result["dtw_pose_err"] = compared.result()
+    else:
         result = {name: value for name, value in result.items() if name not in ERRORS}
     write_metrics(run_dir / "metrics.json", {**result, "samples": agent.samples, "iteration": agent.iteration})
     if film is not None and film.frames:
@@ -93,7 +97,9 @@ def evaluate(
     return result
 
 
-def _roll(agent: Agent, env: ImitationEnv, metrics: TestMetrics, film: Film | None, episodes: int) -> None:
+def _roll(
+    agent: Agent, env: ImitationEnv, metrics: TestMetrics, film: Film | None, compared: PoseError | None, episodes: int
+) -> None:
     share = -(-episodes // env.num_envs)
     finished = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
     env.reset()
@@ -106,6 +112,8 @@ def _roll(agent: Agent, env: ImitationEnv, metrics: TestMetrics, film: Film | No
         assert view is not None
         reference = view.character if view.reference is None else view.reference
         metrics.record(action, reward, done, view.character, reference)
+        if compared is not None:
+            compared.record(done)
         ended = done != DONE_NULL
         finished += ended
         env.reset(ended)

@@ -22,7 +22,7 @@ _COLLECTIONS = {
     "1_Info": ("Iteration", "Wall_Time", "Samples", "Test_Episodes", "Train_Episodes", "Samples_Per_Second"),
     "2_Env": (
         "Root_Pos_Err", "Root_Rot_Err", "Body_Pos_Err", "Body_Rot_Err", "Dof_Vel_Err", "Root_Vel_Err",
-        "Root_Ang_Vel_Err",
+        "Root_Ang_Vel_Err", "Dtw_Pose_Err",
     ),
 }  # fmt: skip
 _COLLECTION_OF = {key: name for name, keys in _COLLECTIONS.items() for key in keys}

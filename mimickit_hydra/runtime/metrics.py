@@ -25,7 +25,9 @@ UNITS = {
     "return": "sum of rewards", "episode_length": "steps", "episode_seconds": "s", "success_rate": "share of episodes",
     "root_pos_err": "m", "root_rot_err": "rad", "body_pos_err": "m, relative to the root", "body_rot_err": "rad",
     "joint_rot_err": "rad, parent frame, mean over the joints", "dof_vel_err": "rad/s", "root_vel_err": "m/s",
-    "root_ang_vel_err": "rad/s", "smoothness": "norm of the second difference of the actions",
+    "root_ang_vel_err": "rad/s",
+    "dtw_pose_err": "m, in the heading of the root, frames paired by dynamic time warping",
+    "smoothness": "norm of the second difference of the actions",
     "dof_acceleration": "rad/s^2, norm of the joint velocities' difference over the time of a step",
 }  # fmt: skip
 

@@ -16,8 +16,10 @@ from mimickit_hydra.agents.agent import Agent
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.envs.env import Env
+from mimickit_hydra.envs.imitation import ImitationEnv
 from mimickit_hydra.runtime.checkpoint import save_checkpoint
 from mimickit_hydra.runtime.loggers import LoggerGroup
+from mimickit_hydra.runtime.pose_error import PoseError
 from mimickit_hydra.runtime.progress import Progress
 from mimickit_hydra.runtime.rng import rng_state, set_rng_state
 from mimickit_hydra.runtime.signals import StopSignal
@@ -114,7 +116,7 @@ class Trainer:
     def _output(self, row: dict[str, float], end_reason: str | None) -> str | None:
         """Test, log and save; returns why to end. A signal ends the test early, and the next start repeats it."""
         with self.timers.section("test"):
-            result = self.agent.test(self.settings.test_episodes, should_stop=lambda: self.stop.requested)
+            result = self._test()
         reason = self._end_reason()  # anew: all processes have to agree whether the test was cut short
         if is_signal(reason):
             self._stop_here(row, due=True)
@@ -123,8 +125,18 @@ class Trainer:
         self.state.test_row = {key: float(value) for key, value in result.items()}
         row = {**row, **self.state.test_row}
         self._report(row, output=True)
-        self._save(row.get("Test_Return"))
+        # A reward that the agent makes moves with its adversary: without another one, the newest policy is the best.
+        self._save(row.get("Test_Return") if self.env.has_reward else None)
         return end_reason
+
+    def _test(self) -> dict[str, float]:
+        compared = PoseError(self.env) if isinstance(self.env, ImitationEnv) and self.env.has_goal_pose else None
+        result = self.agent.test(
+            self.settings.test_episodes,
+            callback=None if compared is None else lambda _step, _obs, _action, _reward, done: compared.record(done),
+            should_stop=lambda: self.stop.requested,
+        )
+        return result if compared is None else {**result, "Dtw_Pose_Err": compared.result()}
 
     def _stop_here(self, row: dict[str, float], due: bool) -> None:
         """A signal leaves no time for a test: keep the row, so that the next start goes on exactly here."""

@@ -120,6 +120,18 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert_same_state(path, whole_run)
 
 
+def test_where_the_agent_makes_the_reward_the_newest_policy_is_the_one(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    value = start(path, "method=amp", "max_samples=96", "agent.disc_buffer_size=100", "test_episodes=4", "video=false")
+    assert not (path / "checkpoints" / "best.pt").exists()
+    metrics = json.loads((path / "metrics.json").read_text())
+    assert metrics["return"] == 0.0
+    assert value == metrics["episode_length"] > 0.0  # what a sweep compares
+    assert 0.0 < metrics["dtw_pose_err"] < 1.0
+    errors = read_log(path / "log.txt")["Dtw_Pose_Err"]
+    assert all(0.0 < error < 1.0 for error in errors)
+
+
 def test_numbers_that_are_not_finite_stop_the_run_and_leave_a_dump(tmp_path: Path) -> None:
     path = tmp_path / "run"
     with pytest.raises(UserError, match=r"stopped at iteration \d+: .*is not finite.*dumped to"):
