@@ -26,6 +26,7 @@ GROUP_HELP = {
 }
 
 _DEFAULT = re.compile(r"^\s*-\s+(\w+):\s*(\S+)")
+_OVERRIDE = re.compile(r"^\s*-\s+override\s+/(\w+)(?:@\S+)?:\s*(\S+)", re.MULTILINE)
 _SCHEMA_FIELD = re.compile(r"^    (\w+): [^#]*(?:#\s*(.*))?$")
 _SCHEMA_CLASS = re.compile(r"^class (\w+)(?:\((\w+)\))?:")
 
@@ -43,7 +44,7 @@ class Option:
 class Group:
     name: str
     help: str
-    default: str | None  # the option that conf/config.yaml names, None where it is empty
+    default: str | None  # the option when nothing is said, None where it is empty
     options: tuple[Option, ...]
 
     def option_names(self) -> list[str]:
@@ -63,12 +64,19 @@ def help_line(path: Path) -> str:
 
 @functools.cache
 def default_choices() -> dict[str, str]:
-    """The option that ``conf/config.yaml`` names for each group, without those that are empty."""
+    """The option of each group when nothing is said, without those that are empty.
+
+    ``conf/config.yaml`` names one for each, and what it names may choose others, as engine=mujoco chooses compute=cpu.
+    """
     choices = {}
     for line in (conf_dir() / "config.yaml").read_text(encoding="utf-8").splitlines():
         match = _DEFAULT.match(line)
         if match and match.group(2) != "null":
             choices[match.group(1)] = match.group(2)
+    for group in list(choices):
+        path = conf_dir() / group / f"{choices[group]}.yaml"
+        if path.is_file():
+            choices.update(_OVERRIDE.findall(path.read_text(encoding="utf-8")))
     return choices
 
 

@@ -28,6 +28,7 @@ def test_every_group_and_option_has_a_line_of_help() -> None:
 
 
 def test_the_defaults_are_options() -> None:
+    assert default_choices()["compute"] == "cpu"  # chosen by the default engine
     for name, option in default_choices().items():
         if name in groups():
             assert option in groups()[name].option_names()
