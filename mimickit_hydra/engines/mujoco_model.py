@@ -67,8 +67,8 @@ class CompiledScene:
 
 
 @dataclass
-class _Asset:
-    """An asset being edited: its tree, and the facts read before editing."""
+class Asset:
+    """An MJCF file read and checked: its tree, which may be edited, and the facts before editing."""
 
     spec: Any  # MjSpec
     root: Any  # MjsBody
@@ -100,7 +100,7 @@ def build_model(
     _add_ground(spec)
     models = []
     for index, obj in enumerate(scene.objects):
-        asset = _load(obj)
+        asset = load_asset(obj)
         models.append(_object_model(obj, asset))
         _edit_joints(asset)
         _edit_collisions(obj, asset, group=index + 1)
@@ -116,7 +116,7 @@ def build_model(
 
 def read_object(obj: ObjectSpec) -> ObjectModel:
     """What an asset says about its bodies, joints, limits and gains. EngineError as :func:`build_model`."""
-    return _object_model(obj, _load(obj))
+    return _object_model(obj, load_asset(obj))
 
 
 def exp_map_to_quat_wxyz(exp_map: np.ndarray) -> np.ndarray:
@@ -182,12 +182,13 @@ def _one_line(error: BaseException) -> str:
 # ------------------------------------------------------------------------------------------ reading an asset
 
 
-def _load(obj: ObjectSpec) -> _Asset:
+def load_asset(obj: ObjectSpec) -> Asset:
+    """Read and check an object's MJCF file; EngineError as :func:`build_model`."""
     path = os.fspath(obj.asset_file)
     if not os.path.isfile(path):
         raise EngineError("{}: asset file of object {!r} not found".format(path, obj.name))
     if os.path.splitext(path)[1].lower() != ".xml":
-        raise EngineError("{}: the mujoco engine reads MJCF (.xml) assets".format(path))
+        raise EngineError("{}: assets are MJCF files (.xml)".format(path))
     try:
         spec = mujoco.MjSpec.from_file(path)
     except ValueError as error:
@@ -201,7 +202,7 @@ def _load(obj: ObjectSpec) -> _Asset:
         body.name = body.name or "body_{}".format(k)
     source = _compile(spec, path)
     joints = [_hinges(path, source, body.name, is_root=k == 0) for k, body in enumerate(bodies)]
-    return _Asset(spec, roots[0], bodies, joints, [body.name for body in bodies], source)
+    return Asset(spec, roots[0], bodies, joints, [body.name for body in bodies], source)
 
 
 def _depth_first(body: Any) -> List[Any]:
@@ -236,7 +237,7 @@ def _is_xyz(source: mujoco.MjModel, ids: List[int]) -> bool:
     return bool(same_point and np.allclose(source.jnt_axis[ids], np.eye(3), atol=1e-6))
 
 
-def _object_model(obj: ObjectSpec, asset: _Asset) -> ObjectModel:
+def _object_model(obj: ObjectSpec, asset: Asset) -> ObjectModel:
     """What the asset says about limits, gains and masses, before it is edited."""
     source = asset.source
     ids = [source.body(body.name).id for body in asset.bodies]
@@ -270,7 +271,7 @@ def _delete(spec: Any, element: Any) -> None:
         element.delete()
 
 
-def _edit_joints(asset: _Asset) -> None:
+def _edit_joints(asset: Asset) -> None:
     spec = asset.spec
     for element in [*spec.actuators, *spec.sensors, *spec.keys]:
         _delete(spec, element)
@@ -296,7 +297,7 @@ def _make_ball(joint: Any) -> None:
     joint.axis = [0.0, 0.0, 1.0]
 
 
-def _edit_collisions(obj: ObjectSpec, asset: _Asset, group: int) -> None:
+def _edit_collisions(obj: ObjectSpec, asset: Asset, group: int) -> None:
     """Visual objects touch nothing; without self-collisions an object's geoms share one bit they do not accept."""
     if not obj.is_visual and obj.enable_self_collisions:
         return
@@ -309,7 +310,7 @@ def _edit_collisions(obj: ObjectSpec, asset: _Asset, group: int) -> None:
                 geom.contype, geom.conaffinity = bit, _ALL_GROUPS & ~bit
 
 
-def _place(spec: Any, obj: ObjectSpec, asset: _Asset, prefix: str) -> None:
+def _place(spec: Any, obj: ObjectSpec, asset: Asset, prefix: str) -> None:
     root = asset.root
     for joint in list(root.joints):
         _delete(asset.spec, joint)
@@ -331,7 +332,7 @@ def _actuator_gains(mode: str, kp: float, kd: float) -> Tuple[float, List[float]
     return 1.0, [0.0, 0.0, 0.0]
 
 
-def _add_actuators(spec: Any, obj: ObjectSpec, facts: ObjectModel, asset: _Asset, prefix: str, mode: str) -> None:
+def _add_actuators(spec: Any, obj: ObjectSpec, facts: ObjectModel, asset: Asset, prefix: str, mode: str) -> None:
     if mode == "none" or obj.disable_motors:
         return
     dof = 0
@@ -361,7 +362,7 @@ def _padded(values: Sequence[float]) -> np.ndarray:
     return out
 
 
-def _add_contact_sensors(spec: Any, obj: ObjectSpec, asset: _Asset, prefix: str) -> None:
+def _add_contact_sensors(spec: Any, obj: ObjectSpec, asset: Asset, prefix: str) -> None:
     """Two net-force sensors a body: from everything, and from the ground."""
     if obj.is_visual:
         return
