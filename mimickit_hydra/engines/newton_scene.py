@@ -1,7 +1,8 @@
 """From a scene to a Newton model and its MuJoCo solver, and where every object's numbers are in it.
 
-Newton imports one template of the scene, copies it for every environment and converts it to MuJoCo Warp. What the
-asset says (names, limits, gains) is read by :func:`mujoco_model.read_object`, so that every engine tells the same.
+Newton imports the scene and converts one environment of it to MuJoCo Warp; the state of all environments is made there
+and shares that one model. What the asset says (names, limits, gains) is read by :func:`mujoco_model.read_object`, so
+that every engine tells the same.
 """
 
 # ruff: noqa: B905  (zip(strict=...) needs Python 3.10)
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Tuple
 
 import mujoco
+import mujoco_warp as mjw
 import newton
 import numpy as np
 import warp as wp
@@ -29,10 +31,10 @@ _ACTUATORS = re.compile(r"<(actuator|sensor|keyframe)\b[^>]*?(/>|>.*?</\1\s*>)",
 
 @dataclass
 class NewtonScene:
-    """A finalized Newton model of ``N`` environments; indices are those of the compiled MuJoCo model."""
+    """The scene once as a model, and ``N`` times as a state; indices are those of the compiled MuJoCo model."""
 
-    newton_model: Any
-    solver: Any  # newton.solvers.SolverMuJoCo
+    solver: Any  # newton.solvers.SolverMuJoCo of one environment: its models are used, its state is not
+    data: Any  # mujoco_warp.Data of all environments
     models: List[ObjectModel]
     trees: List[Any]  # Tree, one an object
     bodies: List[slice]  # of each object, without the world body
@@ -54,15 +56,18 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
     models = [read_object(obj) for obj in scene.objects]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about MJCF attributes that the importer does not need
-        model = _replicate(_template(scene, config.control_mode), num_envs, device)
-        contacts, rows = _capacity(config, model, num_envs)
+        model = _one_world(_template(scene, config.control_mode), device)
+        contacts, rows = _capacity(config, model)
         solver = newton.solvers.SolverMuJoCo(
             model, solver="newton", integrator="implicitfast", cone="pyramidal", impratio=config.impratio,
             iterations=config.iterations, ls_iterations=config.ls_iterations, njmax=rows, nconmax=contacts,
-            kinematic_switchable_roots=False,
+            kinematic_switchable_roots=False, separate_worlds=True,
         )  # fmt: skip
+        data = mjw.make_data(
+            solver.mj_model, nworld=num_envs, nconmax=contacts, njmax=rows, njmax_nnz=solver.mjw_data.njmax_nnz
+        )
     solver.mjw_model.opt.timestep.fill_(1.0 / config.sim_freq)
-    return _located(scene, model, solver, models, device)
+    return _located(scene, solver, data, models, device)
 
 
 def _template(scene: SceneSpec, control_mode: str) -> Any:
@@ -113,21 +118,22 @@ def _set_drives(builder: Any, first: int, control_mode: str) -> None:
         builder.joint_target_mode[dof] = int(kind)
 
 
-def _replicate(template: Any, num_envs: int, device: Any) -> Any:
+def _one_world(template: Any, device: Any) -> Any:
+    """The template on its ground. Environments differ in nothing, so one world stands for all."""
     scene = _builder()
     shape = newton.ModelBuilder.ShapeConfig(mu=1.0, restitution=0.0, gap=0.0)
     scene.add_ground_plane(cfg=shape, label=GROUND)
-    scene.replicate(template, num_envs)
+    scene.replicate(template, 1)
     return scene.finalize(device=device)
 
 
-def _capacity(config: Any, model: Any, num_envs: int) -> Tuple[int, int]:
+def _capacity(config: Any, model: Any) -> Tuple[int, int]:
     """Contacts and constraint rows of one environment: the configured ones, or by the number of colliding shapes.
 
     Thrown about at random, the humanoid's 19 shapes made 11 contacts and 42 rows at most; the rule gives it 40 and 128.
     """
     colliding = int((model.shape_flags.numpy() & int(newton.ShapeFlags.COLLIDE_SHAPES) > 0).sum()) - 1
-    contacts = int(config.nconmax) or 16 + math.ceil(1.25 * max(colliding, 1) / num_envs)
+    contacts = int(config.nconmax) or 16 + math.ceil(1.25 * max(colliding, 1))
     rows = int(config.njmax) or 32 + math.ceil(2.4 * contacts)
     return contacts, rows
 
@@ -135,7 +141,7 @@ def _capacity(config: Any, model: Any, num_envs: int) -> Tuple[int, int]:
 # ------------------------------------------------------------------------------------------- reading the result
 
 
-def _located(scene: SceneSpec, model: Any, solver: Any, models: List[ObjectModel], device: Any) -> NewtonScene:
+def _located(scene: SceneSpec, solver: Any, data: Any, models: List[ObjectModel], device: Any) -> NewtonScene:
     compiled = solver.mj_model
     counts = [facts.num_bodies for facts in models]
     if compiled.nbody != 1 + sum(counts):
@@ -153,7 +159,7 @@ def _located(scene: SceneSpec, model: Any, solver: Any, models: List[ObjectModel
         first += count
     grounds = [i for i in range(compiled.ngeom) if compiled.geom_bodyid[i] == 0]
     geom_body = wp.array(compiled.geom_bodyid.astype(np.int32), dtype=wp.int32, device=device)
-    return NewtonScene(model, solver, models, trees, bodies, ctrl, geom_body, grounds[0])
+    return NewtonScene(solver, data, models, trees, bodies, ctrl, geom_body, grounds[0])
 
 
 def _tree_rows(compiled: mujoco.MjModel, first: int, facts: ObjectModel, obj: ObjectSpec) -> Dict[str, np.ndarray]:
