@@ -5,17 +5,17 @@ from __future__ import annotations
 import abc
 import contextlib
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from mimickit_hydra.agents import metrics, state
-from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, batch_size
+from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, batch_size, orders_of
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.evaluation import ShouldStop, TestCallback, no_test, run_test
-from mimickit_hydra.agents.graph import StagedRollout
+from mimickit_hydra.agents.graph import LossFunction, StagedRollout, StagedUpdates
 from mimickit_hydra.agents.metrics import MetricMeans
 from mimickit_hydra.agents.normalizers import ActionNormalizer, ObsNormalizer
 from mimickit_hydra.agents.optimizer import HeadOptimizer
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mimickit_hydra.runtime.timers import Timers
 
 OBS_CLIP = 10.0
-
-LossFunction = Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Agent(abc.ABC):
@@ -69,7 +67,9 @@ class Agent(abc.ABC):
         self._minibatches = Minibatches()
         self._train_returns = ReturnTracker(env.num_envs, self.device)
         self._samples_per_iter = self._global_samples_per_iter()
-        self._staged = StagedRollout(self, capture=True) if self.device.type == "cuda" else None
+        on_cuda = self.device.type == "cuda"
+        self._staged = StagedRollout(self, capture=True) if on_cuda else None
+        self._updates = StagedUpdates(self.device, capture=True) if on_cuda else None
 
     # ------------------------------------------------------------------------------------------- what a method supplies
 
@@ -233,9 +233,15 @@ class Agent(abc.ABC):
         batch: int,
         indices: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Step ``head``'s optimiser over minibatches of ``fields`` [S, ...]; returns the mean of each logged scalar."""
-        means = MetricMeans()
+        """Step ``head``'s optimiser over minibatches of ``fields`` [S, ...]; returns the mean of each logged scalar.
+
+        On CUDA a step is captured, see :mod:`mimickit_hydra.agents.graph`: ``fields`` must be tensors that stay.
+        """
         optimizer = self.optimizers[head]
+        if self._updates is not None:
+            orders = orders_of(fields, batch, epochs, indices)
+            return self._updates.run(optimizer, loss_function, fields, batch, orders)
+        means = MetricMeans()
         for minibatch in self._minibatches.iterate(fields, batch, epochs, indices):
             loss, parts = loss_function(minibatch)
             optimizer.step(loss)
@@ -325,6 +331,8 @@ class Agent(abc.ABC):
             norm.load_exact_state(saved["normalizers"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][name])
+        if self._updates is not None:
+            self._updates.forget()
         self._train_returns.load_state_dict(saved["train_returns"])
         self.env.obs.copy_(saved["obs"])
         self._load_extra_state(saved["extra"])

@@ -85,6 +85,14 @@ def epoch_indices(num_samples: int, batch: int, epochs: int, device: torch.devic
         rest = rest[length:]
 
 
+def orders_of(fields: Mapping[str, Tensor], batch: int, epochs: int, indices: Tensor | None) -> Iterator[Tensor]:
+    """Flat sample numbers of every epoch over ``fields`` [S, ...]: random, or those of ``indices`` [steps, batch]."""
+    if indices is not None:
+        return iter([indices.flatten()])
+    first = next(iter(fields.values()))
+    return epoch_indices(first.shape[0], batch, epochs, first.device)
+
+
 class Minibatches:
     """Gathers the fields a head needs, shuffled, once an epoch into buffers that are reused; a minibatch is a slice."""
 
@@ -98,11 +106,7 @@ class Minibatches:
 
         ``indices`` [steps, batch] gives the samples of every minibatch instead of random ones.
         """
-        first = next(iter(fields.values()))
-        orders = (
-            epoch_indices(first.shape[0], batch, epochs, first.device) if indices is None else iter([indices.flatten()])
-        )
-        for order in orders:
+        for order in orders_of(fields, batch, epochs, indices):
             shuffled = {name: self._gather(name, field, order) for name, field in fields.items()}
             for start in range(0, order.shape[0], batch):
                 yield {name: field[start : start + batch] for name, field in shuffled.items()}

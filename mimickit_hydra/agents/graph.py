@@ -1,6 +1,7 @@
-"""A rollout step as CUDA graphs: policy, observations, rewards, terminations and resets replayed without the host.
+"""Steps as CUDA graphs: whole rollout steps, and whole gradient steps, replayed without the host.
 
-The step is captured as it is, so that whatever a method does in its hooks is part of it. Two things make that possible:
+A rollout step (policy, observations, rewards, terminations, resets) is captured as it is, so that whatever a method
+does in its hooks is part of it. Two things make that possible:
 
 * the hooks see a *stage*, a rollout buffer of one row, so that addresses do not depend on the step; rows travel
   between the stage and the buffer in one copy each way;
@@ -8,34 +9,49 @@ The step is captured as it is, so that whatever a method does in its hooks is pa
 
 What a hook must not do: read data on the host, depend on ``t`` or on Python values other than those in the agent's
 ``_graph_key``, or keep a tensor by reference instead of copying it into one that stays.
+
+A gradient step (forward, losses, backward, clipping, optimiser, sums of what is logged) is captured likewise: it reads
+the numbers of its samples from one tensor that stays, and gathers their fields itself. With several processes it is cut
+where gradients are averaged. A loss may depend on its fields, on tensors that stay and on the config, nothing else.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+
+from mimickit_hydra.agents.metrics import MetricMeans
 
 if TYPE_CHECKING:
     from mimickit_hydra.agents.agent import Agent
+    from mimickit_hydra.agents.optimizer import HeadOptimizer
 
 WARM_STEPS = 3  # ordinary steps before a capture: they load kernels and fill the allocator
 
+LossFunction = Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
+MakeGraph = Callable[[], Any]
+
 
 class Recording:
-    """What one step does, in order: graphs to replay, and host functions where the capture was cut."""
+    """What one step does, in order: graphs to replay, and host functions where the capture was cut.
 
-    def __init__(self, make_graph: Callable[[], Any]) -> None:
+    ``pool`` is memory shared with other recordings, for those that leave nothing in it once they are replayed.
+    """
+
+    def __init__(self, make_graph: MakeGraph, pool: Any = None) -> None:
         self._make_graph = make_graph
+        self._options = {} if pool is None else {"pool": pool}
         self.parts: list[Callable[[], Any]] = []
         self._open: Any = None
 
     def begin(self) -> None:
         self._open = self._make_graph()
-        self._open.capture_begin(capture_error_mode="thread_local")
+        self._open.capture_begin(**self._options, capture_error_mode="thread_local")
 
     def end(self) -> None:
         graph, self._open = self._open, None
@@ -72,7 +88,7 @@ class StagedRollout:
     A step that cannot be captured says so once and is run as it is, with the same numbers.
     """
 
-    def __init__(self, agent: Agent, capture: bool, make_graph: Callable[[], Any] = torch.cuda.CUDAGraph) -> None:
+    def __init__(self, agent: Agent, capture: bool, make_graph: MakeGraph = torch.cuda.CUDAGraph) -> None:
         self._agent = agent
         self._capture = capture
         self._make_graph = make_graph
@@ -122,11 +138,115 @@ class StagedRollout:
             recording.abandon()
             self._capture = False
             self._recordings.clear()
-            self.problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            print(f"warning: the rollout runs step by step, it could not be captured: {self.problem}", file=sys.stderr)
+            self.problem = _say_why("the rollout", error)
             return None
         self._recordings[key] = recording
         return recording
+
+
+class GradientStep:
+    """One step of a head's optimiser on the samples numbered by ``rows`` [B]; everything else stays where it is."""
+
+    def __init__(self, optimizer: HeadOptimizer, loss: LossFunction, fields: Mapping[str, Tensor], batch: int) -> None:
+        self.optimizer = optimizer
+        self.rows = torch.zeros(batch, dtype=torch.int64, device=next(iter(fields.values())).device)
+        self.means = MetricMeans()
+        self.warm = 0
+        self.recording: Recording | None = None
+        self._loss = loss
+        self._fields = dict(fields)
+
+    def run(self) -> None:
+        """What a graph holds; ``optimizer.count()`` is the host's part."""
+        minibatch = {name: field.index_select(0, self.rows) for name, field in self._fields.items()}
+        loss, parts = self._loss(minibatch)
+        self.optimizer.apply(loss)
+        self.means.accumulate({f"{self.optimizer.name}_loss": loss, **parts})
+
+
+class StagedUpdates:
+    """Runs the gradient steps of every head from tensors that stay; with ``capture`` from the fourth on as graphs.
+
+    Each combination of head, fields and minibatch size is captured once. A step that cannot be captured says so once
+    and is run as it is, with the same numbers.
+    """
+
+    def __init__(self, device: torch.device, capture: bool, make_graph: MakeGraph = torch.cuda.CUDAGraph) -> None:
+        self._device = device
+        self._capture = capture
+        self._make_graph = make_graph
+        self._steps: dict[Hashable, GradientStep] = {}
+        self._pool: Any = None
+        self.problem = ""  # why nothing is captured, if it was tried
+
+    @property
+    def captured(self) -> bool:
+        return any(step.recording is not None for step in self._steps.values())
+
+    def forget(self) -> None:
+        """Start over, after tensors were replaced."""
+        self._steps.clear()
+
+    def run(
+        self,
+        optimizer: HeadOptimizer,
+        loss: LossFunction,
+        fields: Mapping[str, Tensor],
+        batch: int,
+        orders: Iterator[Tensor],
+    ) -> dict[str, Tensor]:
+        """Steps over ``orders``, flat sample numbers of one epoch each; returns the mean of each logged scalar."""
+        key = (optimizer.name, batch, *((name, field.data_ptr()) for name, field in fields.items()))
+        step = self._steps.get(key)
+        if step is None:
+            step = self._steps[key] = GradientStep(optimizer, loss, fields, batch)
+        step.means.restart()
+        for order in orders:
+            for rows in order.split(batch):
+                step.rows.copy_(rows)
+                self._take(step)
+        return step.means.means()
+
+    def _take(self, step: GradientStep) -> None:
+        step.optimizer.count()
+        if step.recording is None and self._capture and step.warm >= WARM_STEPS:
+            self._record(step)
+        if step.recording is None:
+            step.warm += 1
+            step.run()
+        else:
+            step.recording.replay()
+        step.means.count()
+
+    def _record(self, step: GradientStep) -> None:
+        recording = Recording(self._make_graph, self._shared_pool())
+        try:
+            with _on_side_stream(self._device), _cut_at_average(step.optimizer, recording):
+                recording.begin()
+                step.run()
+                recording.end()
+        except Exception as error:
+            recording.abandon()
+            self._capture = False
+            for other in self._steps.values():
+                other.recording = None
+            self.problem = _say_why("the update", error)
+            return
+        step.recording = recording
+
+    def _shared_pool(self) -> Any:
+        """Steps follow each other and leave nothing behind but sums that were there before, so they share memory."""
+        if self._device.type == "cuda":
+            if self._pool is None:
+                self._pool = torch.cuda.graph_pool_handle()
+            torch.cuda.empty_cache()  # what the ordinary steps used is free for the graph's memory
+        return self._pool
+
+
+def _say_why(what: str, error: Exception) -> str:
+    problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    print(f"warning: {what} runs step by step, it could not be captured: {problem}", file=sys.stderr)
+    return problem
 
 
 @contextmanager
@@ -139,6 +259,19 @@ def _on_side_stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(torch.cuda.Stream(device)):
         yield
     torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _cut_at_average(optimizer: HeadOptimizer, recording: Recording) -> Iterator[None]:
+    """Between two graphs where processes have to wait for each other."""
+    if optimizer.comm.world_size == 1:
+        yield
+        return
+    optimizer.average_grad = recording.cut(optimizer.average_grad)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del optimizer.average_grad  # the method of the class is visible again
 
 
 @contextmanager

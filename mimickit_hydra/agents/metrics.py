@@ -11,25 +11,38 @@ from mimickit_hydra.agents.comm import Comm
 
 
 class MetricMeans:
-    """Means over minibatches of a fixed set of scalars: two kernels a minibatch."""
+    """Means over minibatches of a fixed set of scalars: two kernels a minibatch, into a tensor that stays."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._sum: Tensor | None = None
         self._count = 0
 
+    def restart(self) -> None:
+        """Forget the values, not their names."""
+        self._count = 0
+        if self._sum is not None:
+            self._sum.zero_()
+
     def add(self, values: Mapping[str, Tensor]) -> None:
+        self.accumulate(values)
+        self.count()
+
+    def accumulate(self, values: Mapping[str, Tensor]) -> None:
+        """The device's part of :meth:`add`."""
         stacked = torch.stack([value.detach() for value in values.values()])
         if self._sum is None:
-            self._names, self._sum = list(values), stacked
-        else:
-            self._sum += stacked
+            self._names, self._sum = list(values), torch.zeros_like(stacked)
+        self._sum += stacked
+
+    def count(self) -> None:
+        """The host's part of :meth:`add`."""
         self._count += 1
 
     def means(self) -> dict[str, Tensor]:
         if self._sum is None:
             return {}
-        return dict(zip(self._names, (self._sum / self._count).unbind(), strict=True))
+        return dict(zip(self._names, (self._sum / max(self._count, 1)).unbind(), strict=True))
 
 
 def log_name(name: str) -> str:

@@ -12,6 +12,7 @@ from mimickit_hydra.agents.errors import AgentError
 
 MIN_STD = 1e-4
 _ROWS = 2048  # rows turned to float64 at a time: bounds the scratch memory of record()
+_CUDA_NUMBERS = 2**24  # likewise on CUDA, where few large kernels count
 
 
 class ObsNormalizer(nn.Module):
@@ -84,7 +85,7 @@ class ObsNormalizer(nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         count = rows.shape[0] if count is None else count
         weight = count / rows.shape[0]
-        for chunk in rows.split(_ROWS):
+        for chunk in _chunks(rows):
             delta = chunk.double().sub_(self._exact["mean"])
             self._exact["sum"].add_(delta.sum(0), alpha=weight)
             self._exact["sum_sq"].add_(delta.square_().sum(0), alpha=weight)
@@ -137,6 +138,12 @@ class ObsNormalizer(nn.Module):
     def _load_from_state_dict(self, *args, **kwargs):  # type: ignore[no-untyped-def]
         super()._load_from_state_dict(*args, **kwargs)
         self.rebuild()
+
+
+def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
+    """Parts of [S, O] to turn into float64 one by one."""
+    size = max(_ROWS, _CUDA_NUMBERS // rows.shape[1]) if rows.is_cuda else _ROWS
+    return rows.split(size)
 
 
 class ActionNormalizer(nn.Module):
@@ -195,7 +202,7 @@ class DiffNormalizer(nn.Module):
     def record(self, x: Tensor) -> None:
         rows = x.reshape(-1, x.shape[-1])
         self._sum = self._sum.to(rows.device)
-        for chunk in rows.split(_ROWS):
+        for chunk in _chunks(rows):
             self._sum += chunk.abs().sum(0, dtype=torch.float64)
         self._recorded += rows.shape[0]
 

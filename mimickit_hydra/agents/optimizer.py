@@ -15,7 +15,7 @@ from mimickit_hydra.config.schema import OptimizerConfig
 
 SGD_MOMENTUM = 0.9
 DESYNC_CHECK_STEPS = 1000
-OPTIMIZER_TYPES = ("SGD", "Adam")
+OPTIMIZER_TYPES = ("SGD", "Adam", "AdamW")
 
 
 class HeadOptimizer:
@@ -62,8 +62,9 @@ class HeadOptimizer:
         rate, decay = float(config.learning_rate), float(config.weight_decay)
         if config.type == "SGD":
             return torch.optim.SGD([self._flat], lr=rate, momentum=SGD_MOMENTUM, weight_decay=decay, fused=fused)
-        if config.type == "Adam":  # decoupled weight decay: Loshchilov & Hutter 2019
-            return torch.optim.AdamW([self._flat], lr=rate, weight_decay=decay, fused=fused)
+        if config.type in ("Adam", "AdamW"):  # decoupled weight decay: Loshchilov & Hutter 2019
+            capturable = self._flat.device.type == "cuda"  # its step counter stays on the device, for graphs
+            return torch.optim.AdamW([self._flat], lr=rate, weight_decay=decay, fused=fused, capturable=capturable)
         near = suggestion(config.type, OPTIMIZER_TYPES)
         raise AgentError(
             f"agent.{self.name}_optimizer.type: {config.type!r} is not one of {', '.join(OPTIMIZER_TYPES)}{near}"
@@ -71,16 +72,27 @@ class HeadOptimizer:
 
     def step(self, loss: Tensor) -> None:
         """Backward, average over processes, clip by the global norm, step."""
+        self.count()
+        self.apply(loss)
+
+    def count(self) -> None:
+        """The host's part of a step: now and then, proof that all processes hold the same parameters."""
         if self.comm.world_size > 1 and self.steps % DESYNC_CHECK_STEPS == 0:
             self.check_sync()
-        grad = self.flat_grad
-        grad.zero_()
+        self.steps += 1
+
+    def apply(self, loss: Tensor) -> None:
+        """The device's part, which a graph can hold, but for :meth:`average_grad`."""
+        self.flat_grad.zero_()
         loss.backward()
-        self.comm.all_reduce_mean_(grad)
+        self.average_grad()
         if self.grad_clip > 0.0:
             nn.utils.clip_grad_norm_([self._flat], self.grad_clip)
         self._optimizer.step()
-        self.steps += 1
+
+    def average_grad(self) -> None:
+        """The mean over processes of the gradient: one collective on one vector."""
+        self.comm.all_reduce_mean_(self.flat_grad)
 
     def sync(self) -> None:
         """Rank 0's parameters everywhere (one collective)."""

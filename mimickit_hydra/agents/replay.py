@@ -18,6 +18,7 @@ class Ring:
         self.capacity = capacity
         self.pushed = 0  # rows ever
         self._rows = torch.empty(capacity, size, device=device)  # the system hands out memory as it fills
+        self._limit = torch.zeros((), dtype=torch.float64, device=device)  # ``fill`` where graphs can read it
 
     @property
     def fill(self) -> int:
@@ -31,11 +32,12 @@ class Ring:
         self._rows[head : head + before_wrap].copy_(rows[:before_wrap])
         self._rows[: count - before_wrap].copy_(rows[before_wrap:])
         self.pushed += count
+        self._limit.fill_(self.fill)
 
     def sample(self, out: Tensor) -> Tensor:
         """Fill ``out`` [n, D] with rows drawn uniformly, with replacement."""
-        index = torch.randint(self.fill, (out.shape[0],), device=out.device)
-        return torch.index_select(self._rows, 0, index, out=out)
+        index = torch.rand(out.shape[0], dtype=torch.float64, device=out.device).mul_(self._limit)
+        return torch.index_select(self._rows, 0, torch.minimum(index, self._limit - 1.0).long(), out=out)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self._rows[: self.fill].clone(), "pushed": self.pushed, "capacity": self.capacity}
@@ -49,6 +51,7 @@ class Ring:
                 f"{wanted[1]}; resume with the same num_envs, env and agent keys, or use model_file= for weights alone"
             )
         self.pushed = int(state["pushed"])
+        self._limit.fill_(self.fill)
         self._rows[: self.fill].copy_(state["rows"])
 
 

@@ -17,7 +17,7 @@ NETS = (
 )
 CONTROL_MODES = ("none", "pos", "vel", "torque", "pd_explicit")
 SAMPLERS = ("ddpm", "ddim")
-OPTIMIZERS = ("SGD", "Adam")
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
 STD_TYPES = ("FIXED", "CONSTANT", "VARIABLE")
 
 

@@ -259,7 +259,7 @@ class DofTestEnvConfig(CharEnvConfig):
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    type: str = "SGD"  # SGD (momentum 0.9) | Adam (decoupled weight decay)
+    type: str = "SGD"  # SGD (momentum 0.9) | Adam or AdamW (the same: decoupled weight decay)
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     grad_clip: float = 0.0  # global L2 norm, 0 = off
@@ -472,6 +472,7 @@ class SlurmLaunchConfig(LaunchConfig):
     signal_delay: int = 120  # seconds between the signal and the time limit
     nodes: int = 1
     gpus: int = 0  # of each node
+    gpu_type: str | None = None  # the cluster's name for it, e.g. a100
     tasks: int | None = None  # processes on each node; null: one per GPU, or one without GPUs
     cpus: int = 4  # of each process
     mem: str = "16GB"  # of each node

@@ -202,7 +202,7 @@ def _use(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         # TF32 costs no accuracy that a policy update could notice and doubles the speed of its matrix products.
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
 
 
 def _watch(children: list[Any]) -> None:
