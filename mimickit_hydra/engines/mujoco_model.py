@@ -188,7 +188,7 @@ def load_asset(obj: ObjectSpec) -> Asset:
     if not os.path.isfile(path):
         raise EngineError("{}: asset file of object {!r} not found".format(path, obj.name))
     if os.path.splitext(path)[1].lower() != ".xml":
-        raise EngineError("{}: assets are MJCF files (.xml)".format(path))
+        raise EngineError("{}: this engine reads MJCF (.xml) assets".format(path))
     try:
         spec = mujoco.MjSpec.from_file(path)
     except ValueError as error:
