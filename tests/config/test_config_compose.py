@@ -79,8 +79,16 @@ def test_the_cpu_preset_follows_the_engine_and_gives_way_to_the_command_line() -
     assert to_run(compose(["compute.num_envs=12"])).num_envs == 12
 
 
-def test_every_value_of_the_cpu_preset_says_why() -> None:
-    for path in [conf_dir() / "compute/cpu.yaml", *sorted((conf_dir() / "agent/compute").glob("cpu_*.yaml"))]:
+def test_the_fast_preset_changes_the_learning_of_a_gpu_alone() -> None:
+    upstream, fast = to_run(compose(["engine=newton"])), to_run(compose(["engine=newton", "compute=gpu_fast"]))
+    assert (fast.num_envs, fast.devices, fast.engine) == (upstream.num_envs, upstream.devices, upstream.engine)
+    assert (upstream.agent.actor_optimizer.type, fast.agent.actor_optimizer.type) == ("SGD", "Adam")
+    changed = to_run(compose(["engine=newton", "compute=gpu_fast", "agent.actor_optimizer.type=SGD"])).agent
+    assert changed.actor_optimizer.type == "SGD"
+
+
+def test_every_value_of_a_preset_says_why() -> None:
+    for path in [conf_dir() / "compute/cpu.yaml", *sorted((conf_dir() / "agent/compute").glob("*.yaml"))]:
         before = ""
         content = path.read_text().split("_self_")[-1]
         for line in content.splitlines():
