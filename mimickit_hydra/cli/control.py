@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mimickit_hydra.runtime.runs import Run
 
 _POLL_S = 0.5
+_ASK_S = 10.0  # how often Slurm is asked whether the job is still there
 _TAIL = 4096  # bytes of what was printed before
 
 
@@ -79,8 +80,11 @@ def _follow(run: Run, output: Path) -> None:
     from mimickit_hydra.runtime.runs import BUSY, look_at
 
     position: int | None = None
+    jobs, asked = Jobs(), time.monotonic()
     while True:
-        over = look_at(run.path, Jobs(), waits=run.sweep is not None).state not in BUSY
+        if time.monotonic() - asked > _ASK_S:
+            jobs, asked = Jobs(), time.monotonic()
+        over = look_at(run.path, jobs, waits=run.sweep is not None).state not in BUSY
         if output.exists():
             with open(output, "rb") as file:
                 size = os.fstat(file.fileno()).st_size

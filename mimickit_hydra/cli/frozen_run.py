@@ -16,26 +16,32 @@ def start(path: Path) -> float | None:
     The run goes on from its checkpoints where it has any, and otherwise begins. The reason of a failure is kept in
     ``state.json``. Every process of a job with several tasks calls this.
     """
+    from mimickit_hydra.runtime.signals import StopSignal
+
+    run_dir = path.absolute().parent
+    with StopSignal():  # importing torch may take a while: what comes meanwhile is heard when training would begin
+        try:
+            value = _run(path, run_dir)
+        except Exception as error:
+            _keep_reason(run_dir, error)
+            raise
+        from mimickit_hydra.adapter.run import is_first_process
+
+        if is_first_process():
+            _keep_result(run_dir, value)
+    return value
+
+
+def _run(path: Path, run_dir: Path) -> float | None:
     from mimickit_hydra.config.frozen import read_frozen
     from mimickit_hydra.config.validate import validate
 
-    run_dir = path.absolute().parent
-    try:
-        frozen = read_frozen(path)
-        run = dataclasses.replace(frozen.run, out_dir=str(run_dir), resume=None)
-        validate(run)
-        from mimickit_hydra.adapter.run import is_first_process
-        from mimickit_hydra.adapter.run import run as start_run
+    frozen = read_frozen(path)
+    run = dataclasses.replace(frozen.run, out_dir=str(run_dir), resume=None)
+    validate(run)
+    from mimickit_hydra.adapter.run import run as start_run
 
-        value = start_run(
-            run, resolved_yaml=frozen.text, overrides=frozen.overrides, out_dir=str(run_dir), restart=True
-        )
-    except Exception as error:
-        _keep_reason(run_dir, error)
-        raise
-    if is_first_process():
-        _keep_result(run_dir, value)
-    return value
+    return start_run(run, resolved_yaml=frozen.text, overrides=frozen.overrides, out_dir=str(run_dir), restart=True)
 
 
 def _keep_reason(run_dir: Path, error: Exception) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.config.schema import SlurmLaunchConfig
+from mimickit_hydra.launch.slurm_end import teardown
 from mimickit_hydra.launch.slurm_job import SlurmJob
 from mimickit_hydra.launch.submit import LaunchError, python_path
 
@@ -24,8 +25,9 @@ def submit_slurm(launch: SlurmLaunchConfig, frozen: Sequence[Path], *, name: str
         import submitit
     except ImportError:
         raise LaunchError("launch=slurm needs the package submitit: pip install 'mimickit-hydra[launch]'") from None
-    executor = submitit.SlurmExecutor(folder=_folder(frozen), max_num_timeout=launch.max_timeouts)
-    executor.update_parameters(**parameters(launch, name=name, cwd=cwd))
+    folder = _folder(frozen)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=launch.max_timeouts)
+    executor.update_parameters(**parameters(launch, name=name, cwd=cwd), teardown=teardown(folder))
     jobs = [SlurmJob(str(path), launch.requeue, launch.max_timeouts, launch.signal_delay) for path in frozen]
     try:
         with executor.batch():
@@ -43,9 +45,10 @@ def parameters(launch: SlurmLaunchConfig, *, name: str, cwd: str) -> dict[str, A
         "account": launch.account,
         "qos": launch.qos,
         "constraint": launch.constraint,
-        "gpus_per_node": launch.gpus or None,
+        "gpus_per_node": _gpus(launch),
     }
     requeue = {"requeue": True} if launch.requeue else {"no-requeue": True}
+    further = {key: True if value.lower() == "true" else value for key, value in launch.sbatch.items()}
     return {
         **{key: value for key, value in optional.items() if value is not None},
         "job_name": name,
@@ -57,11 +60,19 @@ def parameters(launch: SlurmLaunchConfig, *, name: str, cwd: str) -> dict[str, A
         "array_parallelism": launch.array_parallelism,
         "signal_delay_s": launch.signal_delay,
         "stderr_to_stdout": True,
-        # When one process of several dies, the others would wait for it in a collective.
-        "srun_args": ["--kill-on-bad-exit=1"],
+        # When one process of several dies, the others would wait for it in a collective. And since Slurm 22.05 srun
+        # no longer takes the number of cores from sbatch.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={launch.cpus}"],
         "setup": [f"export PYTHONPATH={shlex.quote(python_path())}", *launch.setup],
-        "additional_parameters": {**requeue, "chdir": cwd, **dict(launch.sbatch)},
+        "additional_parameters": {**requeue, "chdir": cwd, **further},
     }
+
+
+def _gpus(launch: SlurmLaunchConfig) -> int | str | None:
+    """``4``, ``a100:4``, or None for none."""
+    if not launch.gpus:
+        return None
+    return f"{launch.gpu_type}:{launch.gpus}" if launch.gpu_type else launch.gpus
 
 
 def _folder(frozen: Sequence[Path]) -> Path:

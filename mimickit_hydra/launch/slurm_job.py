@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mimickit_hydra.runtime.lock import job_id
-from mimickit_hydra.runtime.signals import STOPPED_EXIT_CODE
-from mimickit_hydra.runtime.state_file import FAILED, PREEMPTED, STOPPED, read_state, update_state
+from mimickit_hydra.runtime.signals import STOPPED_EXIT_CODE, StopSignal
+from mimickit_hydra.runtime.state_file import (
+    FAILED,
+    PREEMPTED,
+    STOPPED,
+    RunState,
+    read_state,
+    update_state,
+)
 
 _CLOCK_SLACK = 90.0  # s; Slurm looks at time limits only now and then
 _FIELD = re.compile(r"(\w+)=(\S*)")
@@ -29,9 +38,14 @@ class SlurmJob:
 
     def __call__(self) -> None:
         """Run, and end the process with the run's exit code unless that is 0."""
+        with StopSignal():  # in place of submitit's handlers, which would requeue without a checkpoint
+            self._call()
+
+    def _call(self) -> None:
         run_dir = Path(self.frozen).parent
         if _rank() == 0:
             _print_to(run_dir / "output.log")
+        name_the_first_node()
         code = self._run()
         if code == STOPPED_EXIT_CODE and _rank() == 0 and self._goes_on(run_dir):
             return
@@ -51,14 +65,14 @@ class SlurmJob:
         job = _show_job()
         if not self.requeue:
             return False
-        if job.get("JobState") != "RUNNING":  # Slurm has decided already: cancelled, or preempted without a grace time
-            if job.get("PreemptTime", "None") == "None":
-                return False
+        if was_requeued(job):  # Slurm has done it already: scontrol requeue, or a preemption without a grace time
             update_state(run_dir, state=PREEMPTED)
             return True
-        state = read_state(run_dir)
-        timeouts = state.timeouts if state is not None else 0
-        if self._at_time_limit(job):
+        if job.get("JobState") != "RUNNING":  # cancelled
+            return False
+        state = read_state(run_dir) or RunState()
+        timeouts = state.timeouts
+        if is_at_time_limit(job, self.signal_delay + _CLOCK_SLACK):
             timeouts += 1
             if timeouts > self.max_timeouts:
                 line = (
@@ -71,12 +85,21 @@ class SlurmJob:
         print(f"job {job_id()} queues again and will go on in {run_dir}", flush=True)
         return _requeue(run_dir)
 
-    def _at_time_limit(self, job: dict[str, str]) -> bool:
-        try:
-            end = time.mktime(time.strptime(job.get("EndTime", ""), "%Y-%m-%dT%H:%M:%S"))
-        except ValueError:  # no time limit
-            return False
-        return end - time.time() <= self.signal_delay + _CLOCK_SLACK
+
+# ------------------------------------------------------------------------------------------------------- asking Slurm
+
+
+def was_requeued(job: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether Slurm has put this very start of the job back into the queue; a cancelled job it has not."""
+    return _count(job.get("Restarts")) > _count(environ.get("SLURM_RESTART_COUNT"))
+
+
+def is_at_time_limit(job: Mapping[str, str], margin: float, now: float | None = None) -> bool:
+    """Whether the job's end is less than ``margin`` seconds away, and not because another job takes its place."""
+    if _seconds(job.get("PreemptTime")) is not None:
+        return False
+    end = _seconds(job.get("EndTime"))
+    return end is not None and end - (time.time() if now is None else now) <= margin
 
 
 def _requeue(run_dir: Path) -> bool:
@@ -91,8 +114,40 @@ def _requeue(run_dir: Path) -> bool:
 
 
 def _show_job() -> dict[str, str]:
-    done = subprocess.run(["scontrol", "show", "job", "-o", str(job_id())], capture_output=True, text=True, timeout=60)
-    return dict(_FIELD.findall(done.stdout))
+    return dict(_FIELD.findall(_scontrol("show", "job", "-o", str(job_id()))))
+
+
+def _scontrol(*arguments: str) -> str:
+    return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=60).stdout
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _seconds(text: str | None) -> float | None:
+    """A time as Slurm writes it, in seconds since 1970; None for ``None``, ``Unknown`` and the like."""
+    try:
+        return time.mktime(time.strptime(text or "", "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return None
+
+
+# --------------------------------------------------------------------------------------------------------- this task
+
+
+def name_the_first_node() -> None:
+    """Where a node's name in Slurm is no host name, the tasks meet at the address that Slurm knows of it."""
+    nodes = os.environ.get("SLURM_STEP_NODELIST")
+    if "MASTER_ADDR" in os.environ or nodes is None or os.environ.get("SLURM_STEP_NUM_TASKS", "1") == "1":
+        return
+    name = (_scontrol("show", "hostnames", nodes).split() or [""])[0]
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        address = dict(_FIELD.findall(_scontrol("show", "node", "-o", name))).get("NodeAddr")
+        if address:
+            os.environ["MASTER_ADDR"] = address
 
 
 def _rank() -> int:

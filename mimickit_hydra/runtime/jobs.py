@@ -41,9 +41,16 @@ class Jobs:
     def is_busy(self, state: RunState) -> bool:
         """Whether somebody runs it now, or will run it without being asked again."""
         if state.state == RUNNING:
+            if state.launcher == "slurm" and state.job_id is not None and self.slurm is not None:
+                return state.job_id in self.slurm
             alive = is_alive(state)
             return time.time() - state.updated < SILENT_S if alive is None else alive
         return state.state in (QUEUED, PREEMPTED) and self._has_job(state)
+
+    def waits(self, state: RunState) -> bool:
+        """Whether a run that says it is running waits in the queue again: its node has died, for instance."""
+        queue = self.slurm if state.launcher == "slurm" and state.job_id is not None else None
+        return state.state == RUNNING and queue is not None and queue.get(state.job_id or "") == "PENDING"
 
     def _has_job(self, state: RunState) -> bool:
         if state.job_id is None:

@@ -62,10 +62,19 @@ def look_at(
 ) -> Run:
     """The run in one directory. ``waits``: it belongs to a sweep that a living process works through."""
     detail = read_state(path) or _guess(path)
+    if _is_left_alone(detail, jobs, waits):
+        detail = read_state(path) or detail  # it may have ended between the two looks
     state = detail.state
-    if state in (RUNNING, QUEUED, PREEMPTED) and not jobs.is_busy(detail) and not (state == QUEUED and waits):
+    if _is_left_alone(detail, jobs, waits):
         state = MISSING if state == QUEUED and detail.job_id is None else LOST
+    elif jobs.waits(detail):
+        state = PREEMPTED
     return Run(path, state, detail, varied, sweep)
+
+
+def _is_left_alone(detail: RunState, jobs: Jobs, waits: bool) -> bool:
+    """Whether it says that it runs or waits, and nobody runs it or will."""
+    return detail.state in BUSY and not jobs.is_busy(detail) and not (detail.state == QUEUED and waits)
 
 
 def _guess(path: Path) -> RunState:

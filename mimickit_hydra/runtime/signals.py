@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 # Schedulers announce the time limit or a preemption with one of the user signals; a terminal that closes hangs up.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -23,9 +23,11 @@ class StopSignal:
     """Context in which the watched signals set :attr:`requested` instead of ending the process.
 
     A second SIGINT raises KeyboardInterrupt, for the user who does not want to wait. ``on_request`` is called once, in
-    the handler of the first signal. Outside the main thread, where Python cannot install handlers, the context does
-    nothing.
+    the handler of the first signal. Inside another such context, a signal that came before counts as one that comes
+    now. Outside the main thread, where Python cannot install handlers, the context does nothing.
     """
+
+    _open: ClassVar[list[StopSignal]] = []  # the contexts that are entered, the innermost last
 
     def __init__(self, on_request: Callable[[], None] | None = None) -> None:
         self.requested = False
@@ -40,6 +42,9 @@ class StopSignal:
                 if number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN:
                     continue  # nohup
                 self._previous[number] = signal.signal(number, self._handle)
+            if self._open and self._open[-1].requested:
+                self._note(self._open[-1].name)
+            self._open.append(self)
         return self
 
     def __exit__(
@@ -48,6 +53,8 @@ class StopSignal:
         for number, handler in self._previous.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._previous.clear()
+        if self in self._open:
+            self._open.remove(self)
 
     @contextlib.contextmanager
     def immediate(self) -> Iterator[None]:
@@ -65,12 +72,15 @@ class StopSignal:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return
-        self.requested = True
-        self.name = signal.Signals(number).name
-        if self._on_request is not None:
-            self._on_request()
+        self._note(signal.Signals(number).name)
         if self._immediate:
             raise Stopped
+
+    def _note(self, name: str | None) -> None:
+        self.requested = True
+        self.name = name
+        if self._on_request is not None:
+            self._on_request()
 
 
 __all__ = ["STOPPED_EXIT_CODE", "WATCHED", "StopSignal", "Stopped"]

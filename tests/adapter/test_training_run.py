@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import SAMPLES, TINY, assert_equal, assert_same_state, log_rows
 
 from mimickit_hydra.adapter.run import STOPPED_EXIT_CODE, run
 from mimickit_hydra.config.compose import compose, resolved_yaml, to_run
@@ -21,21 +22,6 @@ from mimickit_hydra.runtime.checkpoint import list_checkpoints, load_checkpoint
 from mimickit_hydra.runtime.log_table import read_log
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = [
-    "num_envs=4",
-    "engine.num_threads=1",
-    "agent.steps_per_iter=8",
-    "agent.iters_per_output=2",
-    "agent.test_episodes=1",
-    "agent.model.actor_net=fc_2layers_128units",
-    "agent.model.critic_net=fc_2layers_128units",
-    "env.episode_length=0.5",
-    "test_episodes=0",
-    "rand_seed=7",
-    "logger=txt",
-]
-SAMPLES_PER_ITERATION = 32
-CLOCK_COLUMNS = {"Wall_Time", "Samples_Per_Second"}
 
 
 def start(out_dir: Path, *overrides: str) -> float | None:
@@ -44,35 +30,7 @@ def start(out_dir: Path, *overrides: str) -> float | None:
 
 
 def train(out_dir: Path, iterations: int, *overrides: str) -> None:
-    start(out_dir, f"max_samples={iterations * SAMPLES_PER_ITERATION}", *overrides)
-
-
-def rows(run_dir: Path) -> dict[str, list[float]]:
-    """The log without the columns that measure the clock."""
-    return {key: list(values) for key, values in read_log(run_dir / "log.txt").items() if key not in CLOCK_COLUMNS}
-
-
-def assert_same_state(left: Path, right: Path) -> None:
-    a, b = (load_checkpoint(path).payload for path in (left, right))
-    assert a["agent"]["iteration"] == b["agent"]["iteration"]
-    for part in ("agent", "env", "rng"):
-        _assert_equal(a[part], b[part], part)
-
-
-def _assert_equal(a: object, b: object, where: str) -> None:
-    assert type(a) is type(b), where
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            _assert_equal(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), where
-        for index, (x, y) in enumerate(zip(a, b, strict=True)):
-            _assert_equal(x, y, f"{where}[{index}]")
-    else:
-        assert a == b, where
+    start(out_dir, f"max_samples={iterations * SAMPLES}", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +45,7 @@ def test_a_run_leaves_its_files(whole_run: Path) -> None:
     for name in ("config.yaml", "overrides.txt", "versions.json", "git.txt", "git.diff", "log.txt", "curves.png"):
         assert (whole_run / name).exists(), name
     assert json.loads((whole_run / "versions.json").read_text())["torch"] == torch.__version__
-    table = rows(whole_run)
+    table = log_rows(whole_run)
     assert table["Samples"] == [32, 96, 160, 224, 256]  # outputs at iterations 0, 2, 4, 6 and at the end
     assert all(math.isfinite(value) for values in table.values() for value in values)
 
@@ -98,9 +56,9 @@ def test_resume_gives_the_numbers_of_an_uninterrupted_run(whole_run: Path, tmp_p
     train(path, stop_at)
     train(path, 8, f"resume={path}")
     assert_same_state(path, whole_run)
-    for key, expected in rows(whole_run).items():
-        resumed = dict(zip(rows(path)["Samples"], rows(path)[key], strict=True))
-        for samples, value in zip(rows(whole_run)["Samples"], expected, strict=True):
+    for key, expected in log_rows(whole_run).items():
+        resumed = dict(zip(log_rows(path)["Samples"], log_rows(path)[key], strict=True))
+        for samples, value in zip(log_rows(whole_run)["Samples"], expected, strict=True):
             # The stop itself was an output, after which the training means start afresh.
             if not key.startswith("Train_"):
                 assert resumed[samples] == value, (key, samples)
@@ -216,7 +174,7 @@ def test_kill_loses_nothing_before_the_last_checkpoint(tmp_path: Path) -> None:
 def test_two_processes_train_in_step(tmp_path: Path) -> None:
     path = tmp_path / "run"
     done = subprocess.run(
-        command(path, "devices=[cpu,cpu]", f"max_samples={4 * 2 * SAMPLES_PER_ITERATION}"),
+        command(path, "devices=[cpu,cpu]", f"max_samples={4 * 2 * SAMPLES}"),
         capture_output=True,
         text=True,
         timeout=200,
@@ -224,6 +182,6 @@ def test_two_processes_train_in_step(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     payloads = [load_checkpoint(path, rank=rank, world_size=2).payload for rank in (0, 1)]
-    _assert_equal(payloads[0]["agent"]["model"], payloads[1]["agent"]["model"], "model")
-    assert payloads[0]["agent"]["samples"] == 4 * 2 * SAMPLES_PER_ITERATION
+    assert_equal(payloads[0]["agent"]["model"], payloads[1]["agent"]["model"], "model")
+    assert payloads[0]["agent"]["samples"] == 4 * 2 * SAMPLES
     assert not torch.equal(payloads[0]["env"]["obs"], payloads[1]["env"]["obs"])  # each process has its own episodes

@@ -14,7 +14,7 @@ from conftest_tools import HERE
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A one-node cluster; ``SLURM_CONF`` points to it while the tests run."""
+    """A cluster of two nodes; ``SLURM_CONF`` points to it while the tests run."""
     missing = [name for name in ("sbatch", "slurmctld", "slurmd", "munged") if shutil.which(name) is None]
     if missing:
         pytest.skip(f"Slurm is not installed (no {', '.join(missing)}): apt-get install slurm-wlm munge")

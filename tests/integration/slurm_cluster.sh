@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# A real one-node Slurm cluster on this machine for the integration tests (Debian's slurm-wlm and munge). Needs root.
+# A real Slurm cluster of two nodes, both of them this machine, for the integration tests (Debian's slurm-wlm and munge,
+# which allows several slurmd). Needs root.
 #   slurm_cluster.sh up STATE_DIR     starts munged, slurmctld and slurmd, prints SLURM_CONF=...
 #   slurm_cluster.sh down STATE_DIR   stops what `up` started
-# Two partitions share the node: a job in `urgent` preempts one in `normal`, which Slurm then queues again.
+# Two partitions share the nodes: a job in `urgent` preempts one in `normal`, which Slurm then queues again.
 set -euo pipefail
 verb=${1:?up or down} state=${2:?a directory of its own}
 conf=$state/slurm.conf
@@ -15,7 +16,7 @@ stop() { # PID_FILE: end the process and wait for it
 }
 case $verb in
 up)
-  mkdir -p "$state/state" "$state/spool" /run/munge
+  mkdir -p "$state/state" "$state/spool/one" "$state/spool/two" /run/munge
   chown munge: /run/munge
   if [ ! -s /etc/munge/munge.key ]; then
     install -o munge -g munge -m 400 <(head -c 1024 /dev/urandom) /etc/munge/munge.key
@@ -27,17 +28,16 @@ up)
 ClusterName=integration
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=26817
-SlurmdPort=26818
 AuthType=auth/munge
 AuthInfo=cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation=$state/state
-SlurmdSpoolDir=$state/spool
+SlurmdSpoolDir=$state/spool/%n
 SlurmctldPidFile=$state/slurmctld.pid
-SlurmdPidFile=$state/slurmd.pid
+SlurmdPidFile=$state/slurmd_%n.pid
 SlurmctldLogFile=$state/slurmctld.log
-SlurmdLogFile=$state/slurmd.log
+SlurmdLogFile=$state/slurmd_%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -53,25 +53,27 @@ PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=20
 ReturnToService=2
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=4000 State=UNKNOWN
-PartitionName=normal Nodes=$host Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
-PartitionName=urgent Nodes=$host Default=NO MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+NodeName=one NodeHostname=$host NodeAddr=127.0.0.1 Port=26818 CPUs=$cpus RealMemory=4000 State=UNKNOWN
+NodeName=two NodeHostname=$host NodeAddr=127.0.0.1 Port=26819 CPUs=$cpus RealMemory=4000 State=UNKNOWN
+PartitionName=normal Nodes=one,two Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
+PartitionName=urgent Nodes=one,two Default=NO MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 CONF
   if ! pgrep -x munged >/dev/null; then
     munged --force --pid-file="$state/munged.pid" 2>/dev/null
   fi
   export SLURM_CONF=$conf
   slurmctld -f "$conf"
-  slurmd -f "$conf"
-  for _ in $(seq 60); do sinfo -h -o %T 2>/dev/null | grep -q idle && break; sleep 0.5; done
-  sinfo -h -o %T | grep -q idle || { tail -n 20 "$state"/*.log >&2; exit 1; }
+  for node in one two; do slurmd -N "$node" -f "$conf"; done
+  ready() { [ "$(sinfo -h -N -p normal -o %T 2>/dev/null | grep -c idle)" = 2 ]; }
+  for _ in $(seq 60); do ready && break; sleep 0.5; done
+  ready || { for log in "$state"/*.log; do tail -n 20 "$log" >&2; done; exit 1; }
   echo "SLURM_CONF=$conf"
   ;;
 down)
   export SLURM_CONF=$conf
   scancel --full --signal=KILL --user=root 2>/dev/null || true
   scancel --user=root 2>/dev/null || true
-  for name in slurmd slurmctld munged; do stop "$state/$name.pid"; done
+  for name in slurmd_one slurmd_two slurmctld munged; do stop "$state/$name.pid"; done
   ;;
 *) echo "usage: slurm_cluster.sh up|down STATE_DIR" >&2; exit 2 ;;
 esac

@@ -23,7 +23,7 @@ def test_twenty_random_kills_lose_nothing(tmp_path: Path) -> None:
         text=True,
         timeout=280,
         cwd=HERE,
-        env={**os.environ, "PYTHONPATH": f"{HERE.parents[1]}:{HERE}", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{HERE.parents[1]}:{HERE.parent}", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     kills = [json.loads(line) for line in done.stdout.splitlines()]

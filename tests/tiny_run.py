@@ -39,23 +39,29 @@ def iteration_of(run_dir: Path) -> int:
 def assert_same_run(left: Path, right: Path, ranks: int = 1) -> None:
     """Same curve, same state of everything: nothing was lost and nothing was done twice."""
     assert log_rows(left) == log_rows(right)
+    assert_same_state(left, right, ranks)
+
+
+def assert_same_state(left: Path, right: Path, ranks: int = 1) -> None:
+    """The newest checkpoints agree in everything but the clock."""
     for rank in range(ranks):
         a, b = (load_checkpoint(path, rank=rank, world_size=ranks).payload for path in (left, right))
+        assert a["agent"]["iteration"] == b["agent"]["iteration"]
         for part in ("agent", "env", "rng"):
-            _assert_equal(a[part], b[part], part)
+            assert_equal(a[part], b[part], part)
 
 
-def _assert_equal(a: Any, b: Any, where: str) -> None:
+def assert_equal(a: Any, b: Any, where: str) -> None:
     assert type(a) is type(b), where
     if isinstance(a, torch.Tensor):
         assert torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)), where
     elif isinstance(a, dict):
         assert a.keys() == b.keys(), where
         for key in a:
-            _assert_equal(a[key], b[key], f"{where}.{key}")
+            assert_equal(a[key], b[key], f"{where}.{key}")
     elif isinstance(a, list | tuple):
         assert len(a) == len(b), where
         for index, (x, y) in enumerate(zip(a, b, strict=True)):
-            _assert_equal(x, y, f"{where}[{index}]")
+            assert_equal(x, y, f"{where}[{index}]")
     else:
         assert a == b, where
