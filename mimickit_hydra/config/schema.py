@@ -473,7 +473,6 @@ class SlurmLaunchConfig(LaunchConfig):
     nodes: int = 1
     gpus: int = 0  # of each node
     gpu_type: str | None = None  # the cluster's name for it, e.g. a100
-    gpu_type: str | None = None  # the cluster's name for it, e.g. a100
     tasks: int | None = None  # processes on each node; null: one per GPU, or one without GPUs
     cpus: int = 4  # of each process
     mem: str = "16GB"  # of each node
