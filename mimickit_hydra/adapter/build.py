@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,11 @@ class Parts:
 
 def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | None = None) -> Parts:
     """Build this process's parts in the order of the data: character, motions, engine, env, agent."""
+    with _collector_paused():
+        return _build(run, comm, device, num_envs)
+
+
+def _build(run: RunConfig, comm: Comm, device: torch.device, num_envs: int | None) -> Parts:
     timers = Timers()
 
     def resolve(path: str) -> Path:
@@ -64,6 +71,18 @@ def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | N
     env = make_env(run.env, engine, character, library, timers)
     agent = make_agent(_located(run), env, device, comm, timers, _update_threads(run, comm.world_size))
     return Parts(character, library, engine, env, agent, timers, char_file)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection: what is imported and built here stays, and looking it through doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _located(run: RunConfig) -> Any:
