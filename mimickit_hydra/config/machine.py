@@ -9,16 +9,9 @@ import sys
 from pathlib import Path
 
 from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.config.schema import RunConfig
+from mimickit_hydra.config.schema import EngineConfig, RunConfig
+from mimickit_hydra.engines.catalog import ENGINES, Interpreter, interpreter, interpreter_problem, next_step
 
-# engine -> the modules it imports, and how to get them
-ENGINE_MODULES: dict[str, tuple[tuple[str, ...], str]] = {
-    "mujoco": (("mujoco",), "pip install mujoco"),
-    "newton": (("newton", "warp", "mujoco_warp"), "pip install 'mimickit-hydra[newton]'"),
-    "isaac_lab": (("isaaclab",), "see NVIDIA's Isaac Lab installation guide"),
-    "isaac_gym": (("isaacgym",), "see NVIDIA's Isaac Gym Preview 4, which needs Python 3.8"),
-}
-GPU_ONLY = ("isaac_lab", "isaac_gym")
 _DEVICE = re.compile(r"^(cpu|cuda(?::(\d+))?)$")
 
 
@@ -32,9 +25,6 @@ def check_devices(run: RunConfig, *, present: bool) -> None:
     on_cpu = [device == "cpu" for device in run.devices]
     if any(on_cpu) and not all(on_cpu):
         raise UserError(f"devices: found {run.devices}, must be all cpu or all cuda")
-    name = run.engine.engine_name
-    if name in GPU_ONLY and any(on_cpu):
-        raise UserError(f"engine={name}: runs on an NVIDIA GPU only, found devices={run.devices}; try engine=mujoco")
     if present and not all(on_cpu):
         _check_gpus(run)
 
@@ -65,20 +55,30 @@ def gpu_count() -> int | None:
     return min(count, len(visible.split(","))) if visible else count
 
 
-def check_engine(name: str, *, installed: bool) -> None:
-    """The engine is one we know and, with ``installed``, its packages are here."""
-    if name not in ENGINE_MODULES:
-        raise UserError(f"engine.engine_name: found {name!r}, must be one of {', '.join(ENGINE_MODULES)}")
-    modules, how = ENGINE_MODULES[name]
-    missing = [module for module in modules if importlib.util.find_spec(module) is None] if installed else []
+def check_engine(engine: EngineConfig, *, installed: bool) -> None:
+    """The engine is one we know and, with ``installed``, its packages are here, or the interpreter it is hosted in."""
+    name = engine.engine_name
+    if name not in ENGINES:
+        raise UserError(f"engine.engine_name: found {name!r}, must be one of {', '.join(ENGINES)}")
+    if not installed:
+        return
+    where = interpreter(name, engine.python)
+    if where != Interpreter():
+        if problem := interpreter_problem(name, where):
+            raise UserError(problem)
+        return
+    missing = [module for module in ENGINES[name].packages if importlib.util.find_spec(module) is None]
     if missing:
-        raise UserError(f"engine={name}: not installed (no module {', '.join(missing)}): {how}; or use engine=mujoco")
+        raise UserError(
+            f"engine={name}: not installed (no module {', '.join(missing)}): {ENGINES[name].install}; "
+            f"{next_step(name)}; or use engine=mujoco"
+        )
 
 
 def check_engine_exists(name: str) -> None:
     """This version has a module for the engine."""
     if not _has_adapter(name):
-        ready = [other for other in ENGINE_MODULES if _has_adapter(other)]
+        ready = [other for other in ENGINES if _has_adapter(other)]
         raise UserError(f"engine={name}: this version cannot drive it yet; engines that work: {', '.join(ready)}")
 
 

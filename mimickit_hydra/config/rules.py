@@ -92,6 +92,8 @@ RULES: dict[str, Rule] = {
     "engine.control_freq": at_least(1),
     "engine.sim_freq": at_least(1),
     "engine.env_spacing": POSITIVE,
+    "engine.worker_timeout": POSITIVE,
+    "engine.worker_start_timeout": POSITIVE,
     "engine.num_threads": at_least(0),
     "engine.iterations": at_least(1),
     "engine.ls_iterations": at_least(1),

@@ -24,6 +24,9 @@ class EngineConfig:
     control_freq: int = 30
     sim_freq: int = 120
     env_spacing: float = 5.0
+    python: str | None = None  # interpreter the engine runs in, if not this one; also MIMICKIT_<ENGINE>_PYTHON
+    worker_timeout: float = 300.0  # s such an engine may take to answer
+    worker_start_timeout: float = 1800.0  # s to start, and to build the scene
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def validate(run: RunConfig, *, machine: bool = True) -> None:
     _check_frequencies(run)
     check_pairs(run)
     if ours:
-        check_engine(run.engine.engine_name, installed=machine)
+        check_engine(run.engine, installed=machine)
         check_runnable(run)
     else:
         run = _check_checkout(run)

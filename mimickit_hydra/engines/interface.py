@@ -141,6 +141,7 @@ class Engine(abc.ABC):
     models: List[ObjectModel]
     states: List[ObjectState]
     diverged: torch.Tensor  # [N] bool: the simulator lost this environment; its states read NaN until it is reset
+    capturable: bool = True  # on CUDA, everything but step() only launches work, so that torch may capture it
 
     @abc.abstractmethod
     def set_command(self, command: torch.Tensor, obj: int = 0) -> None:

@@ -4,95 +4,71 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
-from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, List
 
+from mimickit_hydra.engines import catalog
 from mimickit_hydra.engines.interface import Engine, EngineError, SceneSpec
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """Where an engine lives and what it needs."""
-
-    module: str
-    class_name: str
-    packages: Tuple[str, ...]  # importable names
-    install: str  # how to get them
-
-
-_ENGINES: Dict[str, _Entry] = {
-    "mujoco": _Entry(
-        "mimickit_hydra.engines.mujoco_engine", "MujocoEngine", ("mujoco",), 'pip install "mimickit-hydra"'
-    ),
-    "newton": _Entry(
-        "mimickit_hydra.engines.newton_engine", "NewtonEngine", ("newton", "warp", "mujoco_warp"),
-        'pip install "mimickit-hydra[newton]"',
-    ),
-    "isaac_lab": _Entry(
-        "mimickit_hydra.engines.isaac_lab_engine", "IsaacLabEngine", ("isaaclab",),
-        "see https://isaac-sim.github.io/IsaacLab for how to install it",
-    ),
-    "isaac_gym": _Entry(
-        "mimickit_hydra.engines.isaac_gym_engine", "IsaacGymEngine", ("isaacgym",),
-        "see https://developer.nvidia.com/isaac-gym for how to get it (Python 3.8)",
-    ),
-}  # fmt: skip
 
 
 def engine_names() -> List[str]:
     """All engines a configuration may name, whether or not they are installed."""
-    return list(_ENGINES)
+    return list(catalog.ENGINES)
 
 
 def engine_requirements(name: str) -> List[str]:
-    """Python packages that ``name`` needs and that are not importable. Imports no simulator.
+    """Python packages that ``name`` needs and that this interpreter lacks. Imports no simulator.
 
     Raises EngineError for an unknown name.
     """
     return [package for package in _entry(name).packages if not _importable(package)]
 
 
-def engine_problem(name: str) -> str:
-    """One line saying why engine ``name`` cannot run here, or an empty string. Imports no simulator."""
+def engine_problem(name: str, python: Any = None) -> str:
+    """One line saying why engine ``name`` cannot run here, or an empty string. Imports no simulator.
+
+    ``python`` is the configuration's ``engine.python``. Whether another interpreter has the packages shows when it
+    starts.
+    """
     entry = _entry(name)
+    if not _importable(entry.module):
+        ready = ", ".join(other for other, e in catalog.ENGINES.items() if _importable(e.module))
+        return "engine={}: this version of mimickit-hydra cannot drive it yet; engines: {}".format(name, ready)
+    where = catalog.interpreter(name, python)
+    if where != catalog.Interpreter():
+        return catalog.interpreter_problem(name, where)
     missing = engine_requirements(name)
     if missing:
-        return "engine={} needs the Python package{} {}, not found: {}".format(
-            name, "s" if len(missing) > 1 else "", ", ".join(missing), entry.install
-        )
-    if not _importable(entry.module):
-        ready = ", ".join(other for other, e in _ENGINES.items() if _importable(e.module))
-        return "engine={} is installed, but this version of mimickit-hydra cannot drive it yet; engines: {}".format(
-            name, ready
-        )
+        return "{}; {}".format(catalog.lacks(name, missing, entry.install), catalog.next_step(name))
     return ""
 
 
 def make_engine(config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> Engine:
-    """Build the engine that ``config.engine_name`` names.
+    """Build the engine that ``config.engine_name`` names, in the interpreter that ``config.python`` or the user names.
 
     ``config`` is any object with the attributes of the engine's configuration. Raises EngineError with one line when
     the engine is unknown, not installed, not part of this version, or cannot build the scene.
     """
-    problem = engine_problem(config.engine_name)
+    name, python = config.engine_name, getattr(config, "python", None)
+    problem = engine_problem(name, python)
     if problem:
         raise EngineError(problem)
-    entry = _entry(config.engine_name)
+    where = catalog.interpreter(name, python)
+    if where.python:
+        from mimickit_hydra.engines.hosted import HostedEngine
+
+        return HostedEngine(config, scene, num_envs, device, where)
+    entry = _entry(name)
     engine_class = getattr(importlib.import_module(entry.module), entry.class_name)
     return engine_class(config, scene, num_envs, device)
 
 
-def _entry(name: str) -> _Entry:
-    if name in _ENGINES:
-        return _ENGINES[name]
-    near = difflib.get_close_matches(str(name), _ENGINES, n=1)
+def _entry(name: str) -> catalog.Entry:
+    if name in catalog.ENGINES:
+        return catalog.ENGINES[name]
+    near = difflib.get_close_matches(str(name), catalog.ENGINES, n=1)
     hint = "; did you mean {}?".format(near[0]) if near else ""
-    raise EngineError("engine_name={!r} is unknown; engines: {}{}".format(name, ", ".join(_ENGINES), hint))
+    raise EngineError("engine_name={!r} is unknown; engines: {}{}".format(name, ", ".join(catalog.ENGINES), hint))
 
 
 def _importable(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
+    return catalog.importable(name)

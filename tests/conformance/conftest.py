@@ -5,6 +5,7 @@ A further engine is one more line in ``ENGINES``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from mimickit_hydra.engines.interface import Engine, ObjectSpec, ObjectState, ResetState, SceneSpec
+from mimickit_hydra.engines.catalog import Interpreter
+from mimickit_hydra.engines.hosted import HostedEngine
+from mimickit_hydra.engines.hosted_process import Worker
+from mimickit_hydra.engines.interface import Engine, EngineError, ObjectSpec, ObjectState, ResetState, SceneSpec
 from mimickit_hydra.engines.registry import engine_problem, make_engine
 
 HUMANOID = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
@@ -58,10 +62,33 @@ def _on(device: str) -> Factory:
     return lambda config, scene, num_envs: make_engine(config, scene, num_envs, device)
 
 
+_idle_workers: list[Worker] = []  # starting one takes seconds: tests take turns with them
+
+
+def _hosted_mujoco(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
+    where = Interpreter(sys.executable, "engine.python")
+    worker = _idle_workers.pop() if _idle_workers else Worker("mujoco", where, 120.0)
+    try:
+        engine = HostedEngine(config, scene, num_envs, "cpu", where, worker)
+    except EngineError:
+        _idle_workers.append(worker)
+        raise
+    release = engine.close
+
+    def close() -> None:
+        release()
+        if worker not in _idle_workers:
+            _idle_workers.append(worker)
+
+    engine.close = close  # type: ignore[method-assign]
+    return engine
+
+
 # label: (engine name, how to build it)
 ENGINES: dict[str, tuple[str, Factory]] = {
     "mujoco": ("mujoco", _on("cpu")),
     "mujoco-rollout": ("mujoco", _mujoco_without_batch),
+    "hosted-mujoco": ("mujoco", _hosted_mujoco),
     "newton": ("newton", _on("cpu")),
 }
 

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from mimickit_hydra.engines import registry
+from mimickit_hydra.engines import catalog, registry
 from mimickit_hydra.engines.interface import EngineError, SceneSpec
 
 
@@ -23,7 +24,10 @@ def make(name):
     ],
 )
 def test_a_missing_package_is_named(monkeypatch, name, package, how):
-    monkeypatch.setattr(registry, "_importable", lambda module: False)
+    monkeypatch.setattr(registry, "_importable", lambda module: module.startswith("mimickit_hydra"))
+    monkeypatch.setattr(
+        registry, "_entry", lambda name: replace(catalog.ENGINES[name], module="mimickit_hydra.engines.mujoco_engine")
+    )
     assert package in registry.engine_requirements(name)
     with pytest.raises(EngineError) as error:
         make(name)
@@ -37,7 +41,7 @@ def test_an_installed_simulator_without_engine(monkeypatch):
     known = ("newton", "warp", "mujoco_warp", "mujoco", "mimickit_hydra.engines.mujoco_engine")
     monkeypatch.setattr(registry, "_importable", lambda module: module in known)
     assert registry.engine_requirements("newton") == []
-    with pytest.raises(EngineError, match=r"engine=newton is installed, but this version .* engines: mujoco$"):
+    with pytest.raises(EngineError, match=r"engine=newton: this version .* cannot drive it yet; engines: mujoco$"):
         make("newton")
 
 
