@@ -1,21 +1,31 @@
 """Samples per second of training, where the time goes, and the bare physics rate of the same engine in the same run.
 
-    python benchmarks/throughput.py --engine newton --device cuda:0 --method deepmimic,amp --num-envs 4096,16384
+    python benchmarks/throughput.py --engine newton --method all --num-envs 4096 --cells deepmimic:16384 --limit 28
+    python benchmarks/throughput.py --engine newton --devices cuda:0,cuda:1
+    python benchmarks/throughput.py --table benchmarks/results/h200_methods.json
 
 For every row: build time (s), memory (GB), one warm-up of several iterations (kernels, graphs), then the median of
 ``--iterations`` training iterations. "bare" steps the engine alone with noisy targets around the start pose and resets
-everything every 30 steps. Prints a table and writes a JSON.
+everything every 30 steps. With ``--devices`` every row is measured on the first of them and then on all, each with
+``--num-envs`` environments of its own. Prints a table and writes a JSON after every row. A row that takes longer than
+``--limit`` seconds measures fewer iterations, and gives up after twice that time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import gc
+import io
 import json
 import platform
+import signal
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,84 +33,202 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 SPLIT = ("physics", "env", "reset", "policy", "update")
+METHODS = ("deepmimic", "amp", "add", "ase", "awr", "lcp", "smp")
+FEWEST = 2  # iterations that are measured whatever the limit says
 
 
 def main() -> None:
     args = arguments()
-    rows = []
-    for engine in args.engine.split(","):
-        for method in args.method.split(","):
-            for num_envs in (int(text) for text in args.num_envs.split(",")):
-                try:
-                    rows.append(measure(args, engine, method, num_envs))
-                except Exception as error:  # one row that fails must not cost the others
-                    rows.append({"engine": engine, "method": method, "num_envs": num_envs, "error": repr(error)[:500]})
-                print(json.dumps(rows[-1]), flush=True)
-                write(args, rows)
-                if args.device.startswith("cuda"):
-                    torch.cuda.empty_cache()
+    if args.table:
+        print(table([row for file in args.table for row in json.loads(Path(file).read_text(encoding="utf-8"))["rows"]]))
+        return
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="mimickit_throughput_") as folder:
+        args.folder = folder
+        for engine in args.engine.split(","):
+            for method, num_envs in cells(args):
+                for devices in worlds(args):
+                    rows.append(attempt(args, engine, method, num_envs, devices))
+                    compare(rows)
+                    print(json.dumps(rows[-1]), flush=True)
+                    write(args, rows)
     print(table(rows))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="newton")
-    parser.add_argument("--method", default="deepmimic")
-    parser.add_argument("--num-envs", default="4096")
+    parser.add_argument("--method", default="deepmimic", help=f"all = {','.join(METHODS)}")
+    parser.add_argument("--num-envs", default="4096", help="per device")
+    parser.add_argument("--cells", default="", help="further rows METHOD:NUM_ENVS, e.g. deepmimic:16384")
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--devices", default="", help="compare one with all, e.g. cuda:0,cuda:1 or cpu,cpu")
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--warm", type=int, default=3, help="iterations before the measured ones")
     parser.add_argument("--bare-steps", type=int, default=90)
-    parser.add_argument("--eager", action="store_true", help="without graphs of the rollout")
+    parser.add_argument("--limit", type=float, default=0.0, help="seconds a row, 0 = none")
+    parser.add_argument("--eager", action="store_true", help="without graphs of rollout and update")
     parser.add_argument("--split", action="store_true", help="add an eager pass that waits after every part")
     parser.add_argument("--out", default="")
+    parser.add_argument("--table", nargs="+", default=[], metavar="JSON", help="print the table of these files")
     parser.add_argument("overrides", nargs="*", help="further overrides of the run, e.g. engine.sim_freq=120")
     return parser.parse_args()
 
 
-def measure(args: argparse.Namespace, engine: str, method: str, num_envs: int) -> dict[str, Any]:
+def cells(args: argparse.Namespace) -> list[tuple[str, int]]:
+    """(method, number of environments) of every row."""
+    methods = METHODS if args.method == "all" else args.method.split(",")
+    pairs = [(method, int(count)) for count in args.num_envs.split(",") for method in methods]
+    more = (text.partition(":") for text in args.cells.split(",") if text)
+    return pairs + [(method, int(count)) for method, _, count in more]
+
+
+def worlds(args: argparse.Namespace) -> list[list[str]]:
+    """The devices of each measurement of a row."""
+    devices = args.devices.split(",") if args.devices else [args.device]
+    return [devices[:1], devices] if len(devices) > 1 else [devices]
+
+
+def attempt(args: argparse.Namespace, engine: str, method: str, num_envs: int, devices: list[str]) -> dict[str, Any]:
+    """A measured row, or one that says what went wrong: one row that fails must not cost the others."""
+    from mimickit_hydra.runtime.processes import launch
+
+    head = {"engine": engine, "method": method, "num_envs": num_envs, "devices": len(devices)}
+    try:
+        with time_limit(2.0 * args.limit):
+            more = prior(args, engine) if method == "smp" else ()
+            row = launch(functools.partial(measure, args=args, more=more, **{**head, "devices": devices}), devices)
+    except Exception as error:
+        row = {**head, "error": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
+    gc.collect()
+    if devices[0].startswith("cuda"):
+        torch.cuda.empty_cache()
+    return row
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """TimeoutError in the main thread after ``seconds`` (0 = never)."""
+    if not seconds:
+        yield
+        return
+
+    def give_up(*_: Any) -> None:
+        raise TimeoutError(f"took more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def prior(args: argparse.Namespace, engine: str) -> tuple[str, ...]:
+    """Overrides that name a barely trained diffusion prior of the default size: it costs what a good one does."""
+    from mimickit_hydra.cli.main import main as command
+
+    folder = Path(args.folder) / f"prior_{engine}"
+    if not folder.exists():
+        quick = ("num_iterations=1", "num_samples_stat=256", "batch_size=16", "device=cpu")
+        words = ["prior", "train", str(folder), f"engine={engine}", *(f"prior.{text}" for text in quick)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            command(words)
+    return (f"agent.smp_prior_model={folder / 'model.pt'}",)
+
+
+def measure(
+    comm: Any,
+    device: torch.device,
+    *,
+    args: argparse.Namespace,
+    more: tuple[str, ...],
+    engine: str,
+    method: str,
+    num_envs: int,
+    devices: list[str],
+) -> dict[str, Any]:
+    """One row, in every process of it."""
     from mimickit_hydra.adapter.build import build
-    from mimickit_hydra.agents.comm import Comm
     from mimickit_hydra.config.compose import compose, to_run
-    from mimickit_hydra.runtime.processes import _use
     from mimickit_hydra.runtime.rng import seed_everything
 
-    device = torch.device(args.device)
-    _use(device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    overrides = [f"engine={engine}", f"method={method}", f"devices=[{device}]", f"num_envs={num_envs}"]
-    run = to_run(compose([*overrides, *args.overrides]))
-    seed_everything(0)
+    overrides = [f"engine={engine}", f"method={method}", f"devices=[{','.join(devices)}]", f"num_envs={num_envs}"]
+    run = to_run(compose([*overrides, *more, *args.overrides]))
+    seed_everything(comm.rank)
     before = memory(device)
     began = time.perf_counter()
-    parts = build(run, Comm(), device)
+    parts = build(run, comm, device)
     wait(device)
     build_s = time.perf_counter() - began
     agent = parts.agent
     if args.eager:
-        agent._staged = None
-    seconds = [timed(agent.train_iteration, device) for _ in range(args.warm + args.iterations)]
-    train = statistics.median(seconds[args.warm :])
-    samples = agent.buffer.num_samples
+        agent._staged = agent._updates = None
+    seconds = iterations(args, agent, device, began)
+    measured = seconds[args.warm :]
+    train = statistics.median(measured)
+    samples = agent.buffer.num_samples * comm.world_size
     rollout = statistics.median(timed(agent._rollout, device) for _ in range(3))
+    problems = [staged.problem for staged in (agent._staged, agent._updates) if staged is not None and staged.problem]
     row = {
-        "engine": engine, "method": method, "num_envs": num_envs, "device": name_of(device),
-        "overrides": args.overrides, "steps_per_iter": agent.buffer.steps,
+        "engine": engine, "method": method, "num_envs": num_envs, "devices": comm.world_size, "device": name_of(device),
+        "overrides": args.overrides, "steps_per_iter": agent.buffer.steps, "iterations": len(measured),
         "samples_per_s": samples / train, "iteration_s": train, "rollout_s": rollout, "update_s": train - rollout,
         "first_iteration_s": seconds[0], "build_s": build_s, "memory_gb": memory(device) - before,
         "rollout_is_graph": bool(agent._staged and agent._staged.captured),
-        "graph_problem": agent._staged.problem if agent._staged else "",
+        "update_is_graph": bool(agent._updates and agent._updates.captured),
+        "graph_problem": "; ".join(problems),
     }  # fmt: skip
-    row["bare_samples_per_s"] = bare(parts.engine, device, args.bare_steps)
-    row["ratio"] = row["samples_per_s"] / row["bare_samples_per_s"]
-    if args.split:
-        row["split_s"] = split(parts, device)
-    problems = getattr(parts.engine, "warnings", list)()
-    if problems:
-        row["warnings"] = problems
+    if comm.world_size > 1:
+        row["average_s"] = averaging(agent, device)
+    else:
+        row["bare_samples_per_s"] = bare(parts.engine, device, args.bare_steps)
+        row["ratio"] = row["samples_per_s"] / row["bare_samples_per_s"]
+        if args.split:
+            row["split_s"] = split(parts, device)
+    warnings = getattr(parts.engine, "warnings", list)()
+    if warnings:
+        row["warnings"] = warnings
     parts.close()
     return row
+
+
+def iterations(args: argparse.Namespace, agent: Any, device: torch.device, began: float) -> list[float]:
+    """Seconds of each training iteration; with a limit, as many as fit into it and at least a few."""
+    seconds: list[float] = []
+    while len(seconds) < args.warm + args.iterations:
+        late = args.limit and agent.comm.world_size == 1 and time.perf_counter() - began > args.limit
+        if late and len(seconds) >= args.warm + FEWEST:
+            break
+        seconds.append(timed(agent.train_iteration, device))
+    return seconds
+
+
+def averaging(agent: Any, device: torch.device) -> float:
+    """Seconds an iteration spends in averaging gradients over processes, if nothing else goes on."""
+    before = {name: optimizer.steps for name, optimizer in agent.optimizers.items()}
+    agent.train_iteration()
+
+    def play() -> None:
+        for name, optimizer in agent.optimizers.items():
+            for _ in range(optimizer.steps - before[name]):
+                optimizer.average_grad()
+
+    play()
+    return timed(play, device)
+
+
+def compare(rows: list[dict[str, Any]]) -> None:
+    """How many times faster all devices are than one, into the last row."""
+    if len(rows) < 2 or any("error" in row for row in rows[-2:]):
+        return
+    one, all_ = rows[-2:]
+    same = all(one[key] == all_[key] for key in ("engine", "method", "num_envs"))
+    if same and one["devices"] == 1 < all_["devices"]:
+        all_["times_one"] = all_["samples_per_s"] / one["samples_per_s"]
 
 
 def bare(engine: Any, device: torch.device, steps: int) -> float:
@@ -148,6 +276,7 @@ def split(parts: Any, device: torch.device) -> dict[str, float]:
         return lambda: delattr(owner, method)
 
     staged, agent._staged = agent._staged, None
+    updates, agent._updates = agent._updates, None
     undo = [watch(engine, "step", "physics"), watch(env, "step", "env"), watch(env, "reset", "reset")]
     began = time.perf_counter()
     agent._rollout()
@@ -155,7 +284,7 @@ def split(parts: Any, device: torch.device) -> dict[str, float]:
     rollout = time.perf_counter() - began
     for back in undo:
         back()
-    agent._staged = staged
+    agent._staged, agent._updates = staged, updates
     spent["env"] -= spent["physics"]
     spent["policy"] = rollout - spent["physics"] - spent["env"] - spent["reset"]
     spent["update"] = max(0.0, timed(agent.train_iteration, device) - timed(agent._rollout, device))
@@ -190,17 +319,21 @@ def name_of(device: torch.device) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown, one line a row."""
     lines = [
-        "| engine | method | envs | samples/s | bare physics | ratio | rollout s | update s | build s | GB |",
+        "| engine | method | devices x envs | samples/s | bare physics | ratio | rollout s | update s | build s | GB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        head = f"| {row['engine']} | {row['method']} | {row['num_envs']:,} |"
+        count = row.get("devices", 1)
+        head = f"| {row['engine']} | {row['method']} | {f'{count} x ' if count > 1 else ''}{row['num_envs']:,} |"
         if "error" in row:
             lines.append(f"{head} {row['error']} |")
             continue
+        physics = f"{row['bare_samples_per_s']:,.0f} | {row['ratio']:.2f}" if "ratio" in row else " | "
+        times = f" ({row['times_one']:.2f} x one)" if "times_one" in row else ""
         lines.append(
-            f"{head} {row['samples_per_s']:,.0f} | {row['bare_samples_per_s']:,.0f} | {row['ratio']:.2f} | "
+            f"{head} {row['samples_per_s']:,.0f}{times} | {physics} | "
             f"{row['rollout_s']:.3f} | {row['update_s']:.3f} | {row['build_s']:.1f} | {row['memory_gb']:.1f} |"
         )
     return "\n".join(lines)
