@@ -133,8 +133,8 @@ def _schema_class(path: Path, name: str) -> type:
 
 
 def _node(cls: type) -> DictConfig:
-    from mimickit_hydra.config.store import thaw
+    from mimickit_hydra.config.store import prepare
 
     node: DictConfig = OmegaConf.structured(cls)
-    thaw(node)
+    prepare(node)
     return node

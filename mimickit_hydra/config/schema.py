@@ -7,10 +7,15 @@ error while the config is composed. This module imports neither torch nor a simu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import II, MISSING
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from mimickit_hydra.config.lean import dataclass  # the same, sooner
 
 # -------------------------------------------------------------------------------------------------------------- engine
 

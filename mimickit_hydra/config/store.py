@@ -61,7 +61,7 @@ class SchemaNode(ConfigNode):
 
     def __copy__(self) -> ConfigNode:
         node: Any = OmegaConf.structured(self._cls)
-        thaw(node)
+        prepare(node)
         return ConfigNode(name=self.name, node=node, group=self.group, package=self.package, provider=self.provider)
 
 
@@ -73,19 +73,15 @@ def register() -> None:
         folder.setdefault(f"{name}.yaml", SchemaNode(name, group, cls))
 
 
-def thaw(node: DictConfig) -> None:
-    """Let Hydra merge into the node of a frozen dataclass; ``to_object`` still builds the frozen class.
-
-    OmegaConf marks such nodes read-only. A list whose default is None becomes mandatory: the YAML that extends the
-    schema has to name it.
-    """
-    OmegaConf.set_readonly(node, False)
+def prepare(node: DictConfig) -> None:
+    """Let Hydra merge into the node: open tables take any key, and a list whose default is None becomes mandatory, so
+    that the YAML that extends the schema has to name it."""
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             if child._metadata.object_type is dict:
                 OmegaConf.set_struct(child, False)  # an open table takes any key, without the +
-            thaw(child)
+            prepare(child)
         elif isinstance(child, ListConfig) and child._is_none():
             # Merging an interpolation into a list that is None would resolve it before its target has been merged.
             child._set_value("???")
