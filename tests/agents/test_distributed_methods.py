@@ -15,6 +15,7 @@ from test_ase import ASE
 from toy_env import ToyStyleEnv, toy_config
 
 from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.graph import StagedUpdates
 from mimickit_hydra.agents.registry import make_agent
 from mimickit_hydra.config.schema import ADDAgentConfig, AMPAgentConfig, ASEAgentConfig
 
@@ -40,6 +41,8 @@ def exercise(rank: int, name: str) -> dict[str, object]:
     torch.manual_seed(10 + rank)
     config_class, values = METHODS[name]
     agent = make_agent(toy_config(config_class, agent_name=name, **values), ToyStyleEnv(4), "cpu", Comm())
+    if name == "AMP":
+        agent._updates = StagedUpdates(agent.device, capture=False)
     rows = [agent.train_iteration() for _ in range(3)]
     return {
         "model": agent.model_state_dict(),
