@@ -4,7 +4,8 @@
     python benchmarks/throughput.py --engine newton --devices cuda:0,cuda:1
     python benchmarks/throughput.py --table benchmarks/results/h200_methods.json
 
-For every row: build time (s), memory (GB), one warm-up of several iterations (kernels, graphs), then the median of
+For every row: build time (s, with imports; by part in the JSON), memory (GB), one warm-up of several iterations
+(kernels, graphs), then the median of
 ``--iterations`` training iterations. "bare" steps the engine alone with noisy targets around the start pose and resets
 everything every 30 steps. With ``--devices`` every row is measured on the first of them and then on all, each with
 ``--num-envs`` environments of its own. Prints a table and writes a JSON after every row. A row that takes longer than
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import functools
 import gc
+import importlib
 import io
 import json
 import platform
@@ -161,9 +163,13 @@ def measure(
     seed_everything(comm.rank)
     before = memory(device)
     began = time.perf_counter()
+    import_engine(engine)
+    build_parts = {"imports": time.perf_counter() - began}
     parts = build(run, comm, device)
     wait(device)
     build_s = time.perf_counter() - began
+    build_parts |= getattr(parts.engine, "build_seconds", {})
+    build_parts["env and agent"] = build_s - sum(build_parts.values())
     agent = parts.agent
     if args.eager:
         agent._staged = agent._updates = None
@@ -177,7 +183,8 @@ def measure(
         "engine": engine, "method": method, "num_envs": num_envs, "devices": comm.world_size, "device": name_of(device),
         "overrides": args.overrides, "steps_per_iter": agent.buffer.steps, "iterations": len(measured),
         "samples_per_s": samples / train, "iteration_s": train, "rollout_s": rollout, "update_s": train - rollout,
-        "first_iteration_s": seconds[0], "build_s": build_s, "memory_gb": memory(device) - before,
+        "first_iteration_s": seconds[0], "build_s": build_s, "build_parts_s": build_parts,
+        "memory_gb": memory(device) - before,
         "rollout_is_graph": bool(agent._staged and agent._staged.captured),
         "update_is_graph": bool(agent._updates and agent._updates.captured),
         "graph_problem": "; ".join(problems),
@@ -229,6 +236,13 @@ def compare(rows: list[dict[str, Any]]) -> None:
     same = all(one[key] == all_[key] for key in ("engine", "method", "num_envs"))
     if same and one["devices"] == 1 < all_["devices"]:
         all_["times_one"] = all_["samples_per_s"] / one["samples_per_s"]
+
+
+def import_engine(name: str) -> None:
+    """Import the engine's module and its simulator, as building a run would, so that it can be timed."""
+    gc.disable()
+    importlib.import_module(f"mimickit_hydra.engines.{name}_engine")
+    gc.enable()
 
 
 def bare(engine: Any, device: torch.device, steps: int) -> float:

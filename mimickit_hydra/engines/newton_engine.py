@@ -7,6 +7,7 @@ kernel each for commands, contacts and read-out, recorded once as a graph. Every
 # ruff: noqa: B905  (zip(strict=...) needs Python 3.10)
 from __future__ import annotations
 
+import time
 from typing import Any, Dict, List, Mapping
 
 import mujoco_warp as mjw
@@ -71,7 +72,7 @@ class NewtonEngine(Engine):
 
     On CUDA nothing here waits for the device. :meth:`step` replays a graph; the other methods launch kernels on torch's
     current stream, so they may run while torch captures a graph of its own. A simulation that blows up is restarted,
-    ``diverged`` is set, and its state reads NaN until it is reset.
+    ``diverged`` is set, and its state reads NaN until it is reset. ``build_seconds`` says what building it took.
     """
 
     name = "newton"
@@ -87,14 +88,24 @@ class NewtonEngine(Engine):
         self.sim_dt = 1.0 / config.sim_freq
         self._wp_device = wp.get_device("cpu" if self.device.type == "cpu" else str(_indexed(self.device)))
         self._streams: Dict[int, Any] = {}
+        self.build_seconds: Dict[str, float] = {}
         with wp.ScopedDevice(self._wp_device):
+            began = time.perf_counter()
             self.scene: NewtonScene = build_scene(config, scene, num_envs, self._wp_device)
             self.models = self.scene.models
             self._allocate()
             self._initial_state()
+            self._lap("model", began)
             self._graph = self._record() if getattr(config, "record_graph", True) else None
             self._initial_state()
         self._synchronize()
+
+    def _lap(self, part: str, began: float) -> float:
+        """Note the seconds since ``began`` for ``part`` and return the time now."""
+        self._synchronize()
+        now = time.perf_counter()
+        self.build_seconds[part] = now - began
+        return now
 
     def _allocate(self) -> None:
         n, device = self.num_envs, self._wp_device
@@ -136,11 +147,13 @@ class NewtonEngine(Engine):
         self._read(self._everyone, None)
 
     def _record(self) -> Any:
-        """The control step as a graph. It runs once before, so that no kernel is compiled while recording."""
-        self._physics(None)
-        self._synchronize()
+        """The control step as a graph. A substep runs before, so that no kernel is compiled while recording."""
+        began = time.perf_counter()
+        self._physics(None, 1)
+        began = self._lap("kernels", began)
         with wp.ScopedCapture(device=self._wp_device) as capture:
-            self._physics(None)
+            self._physics(None, self._substeps)
+        self._lap("graph", began)
         return capture.graph
 
     # -------------------------------------------------------------------------------------------------- commands
@@ -165,19 +178,19 @@ class NewtonEngine(Engine):
         if self._graph is not None:
             wp.capture_launch(self._graph, stream=stream)
         elif stream is None:
-            self._physics(None)
+            self._physics(None, self._substeps)
         else:
             with wp.ScopedStream(stream, sync_enter=False):
-                self._physics(stream)
+                self._physics(stream, self._substeps)
 
-    def _physics(self, stream: Any) -> None:
+    def _physics(self, stream: Any, substeps: int) -> None:
         model, data = self._model, self._data
         explicit = self.control_mode == "pd_explicit"
         commands = [self._objects[k].target for k in self._moved] if self._torques else [data.ctrl]
         with wp.ScopedDevice(self._wp_device):
             for command in commands:
                 self._launch(kernels.refuse_bad_commands, command.shape, [], [command, self._diverged], stream)
-            for index in range(self._substeps):
+            for index in range(substeps):
                 if explicit or (self._torques and index == 0):
                     self._write_torques(explicit, stream)
                 mjw.step(model, data)
