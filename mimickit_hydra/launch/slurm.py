@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,11 +32,13 @@ def submit_slurm(launch: SlurmLaunchConfig, frozen: Sequence[Path], *, name: str
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=launch.max_timeouts)
     executor.update_parameters(**parameters(launch, name=name, cwd=cwd), teardown=teardown(folder))
     jobs = [SlurmJob(str(path), launch.requeue, launch.max_timeouts, launch.signal_delay) for path in frozen]
+    said = io.StringIO()
     try:
-        with executor.batch():
+        with contextlib.redirect_stderr(said), executor.batch():
             submitted = [executor.submit(job) for job in jobs]
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
         raise LaunchError(f"launch=slurm: sbatch refused: {_reason(error)}") from None
+    sys.stderr.write(said.getvalue())  # sbatch's warnings
     return [str(job.job_id) for job in submitted]
 
 
@@ -84,5 +89,5 @@ def _folder(frozen: Sequence[Path]) -> Path:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith(("sbatch:", "srun:"))]
-    return "; ".join(said or lines[-1:] or [type(error).__name__])
+    said = [line.removeprefix("sbatch: error: ") for line in lines if line.startswith(("sbatch:", "srun:"))]
+    return "; ".join(list(dict.fromkeys(said)) or lines[-1:] or [type(error).__name__])
