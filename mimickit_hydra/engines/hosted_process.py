@@ -181,11 +181,12 @@ def last_words(lines: List[str], length: int = 400) -> str:
 
 def _forward(output: Any, tail: Deque[str]) -> None:
     """What the worker prints goes on to our standard error, and its end is kept."""
-    for raw in output:
-        line = raw.decode("utf-8", "replace")
-        tail.append(line.rstrip())
-        with contextlib.suppress(ValueError, OSError, AttributeError):  # closed, as at the end of the process
-            sys.stderr.write(line)
+    with output:
+        for raw in output:
+            line = raw.decode("utf-8", "replace")
+            tail.append(line.rstrip())
+            with contextlib.suppress(ValueError, OSError, AttributeError):  # closed, as at the end of the process
+                sys.stderr.write(line)
 
 
 def _environment(engine: str) -> Dict[str, str]:

@@ -26,7 +26,7 @@ from mimickit_hydra.engines import hosted_wire as wire
 
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # meant for the host, which ends this process in order
 _PR_SET_PDEATHSIG = 1
-_GRACE = 5.0  # s between the end of the host and ours, however busy we are
+_GRACE = 2.0  # s between the end of the host and ours, however busy we are
 
 
 def main(arguments: List[str]) -> None:
