@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from on_device import OnDevice
 
 from mimickit_hydra.engines.catalog import Interpreter
 from mimickit_hydra.engines.hosted import HostedEngine
@@ -62,6 +63,10 @@ def _on(device: str) -> Factory:
     return lambda config, scene, num_envs: make_engine(config, scene, num_envs, device)
 
 
+def _on_cuda(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
+    return OnDevice(make_engine(config, scene, num_envs, "cuda:0"))
+
+
 _idle_workers: list[Worker] = []  # starting one takes seconds: tests take turns with them
 
 
@@ -90,16 +95,39 @@ ENGINES: dict[str, tuple[str, Factory]] = {
     "mujoco-rollout": ("mujoco", _mujoco_without_batch),
     "hosted-mujoco": ("mujoco", _hosted_mujoco),
     "newton": ("newton", _on("cpu")),
+    "newton-cuda": ("newton", _on_cuda),
 }
 
 
 SLOW_ON_NEWTON = ("test_explicit_pd_tends_to_the_implicit_one", "test_feet_carry_the_weight")
 
 
+# Every further scene or control mode is a minute of compiling on a GPU: by default it gets one scene.
+ON_CUDA = (
+    "test_a_reset_environment_forgets_its_past",
+    "test_an_environment_that_is_lost_harms_no_other_and_recovers",
+    "test_body_poses_equal_golden_kinematics",
+    "test_body_velocities_after_reset_follow_from_the_joint_velocities",
+    "test_environments_do_not_feel_each_other",
+    "test_free_fall",
+    "test_partial_reset_leaves_the_others_to_the_bit",
+    "test_pd_reaches_its_target",
+    "test_reset_clears_contacts_of_its_environments_only",
+    "test_reset_reads_back_at_once",
+    "test_a_saved_engine_of_another_size_is_refused",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Newton on a CPU takes its time where a test has hundreds of substeps."""
+    """Newton on a CPU takes its time where a test has hundreds of substeps, on a GPU where kernels are compiled."""
     for item in items:
-        if item.name.split("[")[0] in SLOW_ON_NEWTON and "[newton" in item.name:
+        name = item.name.split("[")[0]
+        if "[newton-cuda" in item.name:
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip("needs a CUDA device"))
+            if name not in ON_CUDA:
+                item.add_marker(pytest.mark.slow)
+        elif name in SLOW_ON_NEWTON and "[newton" in item.name:
             item.add_marker(pytest.mark.slow)
 
 
@@ -108,6 +136,7 @@ class Lab:
 
     def __init__(self, label: str, folder: Path) -> None:
         self.name, self._factory = ENGINES[label]
+        self.exact = not label.endswith("-cuda")  # a GPU sums contacts in no fixed order
         self._folder = folder
         self._engines: list[Engine] = []
         self.humanoid = ObjectSpec("humanoid", str(HUMANOID), start_pos=(0.0, 0.0, STAND_HEIGHT))
@@ -176,6 +205,14 @@ class Lab:
                 engine.set_command(command)
             engine.step()
 
+    def same(self, a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], rows: Any = slice(None)) -> bool:
+        """Whether the rows are equal to the bit, or nearly so where the engine cannot repeat itself exactly."""
+        pairs = [(a[name][rows], b[name][rows]) for name in a]
+        if self.exact:
+            return all(torch.equal(x, y) for x, y in pairs)
+        floats = [(x.float(), y.float()) for x, y in pairs if x.numel()]
+        return all(float((x - y).abs().max()) <= 0.05 * max(1.0, float(y.abs().max())) for x, y in floats)
+
     def standing_pose(self, engine: Engine) -> torch.Tensor:
         """Arms down, ``[N, D]`` rad."""
         pose = torch.zeros(engine.num_envs, engine.models[0].num_dofs)
@@ -196,6 +233,12 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(request.param, tmp_path)
     yield lab
     lab.close()
+
+
+@pytest.fixture
+def same(lab: Lab) -> Callable[..., bool]:
+    """Whether two dictionaries of tensors are equal, in some rows or in all."""
+    return lab.same
 
 
 def _snapshot(state: ObjectState) -> dict[str, torch.Tensor]:
