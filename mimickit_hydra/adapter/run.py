@@ -247,7 +247,7 @@ def _closing_test(comm: Comm, job: Job, parts: Parts) -> Any:
     if job.run.test_episodes <= 0:
         return None
     if (job.run_dir / "checkpoints" / "best.pt").exists():
-        _say(comm, f"testing     {load_model(parts, str(job.run_dir))}")
+        _say(comm, f"testing     {load_model(parts, str(job.run_dir), alone=True)}")
     return evaluate(parts, job.run_dir, episodes=job.run.test_episodes, video=job.run.video)
 
 
@@ -278,12 +278,15 @@ def _take_policy(parts: Parts, run: RunConfig) -> str:
     return f"testing {load_model(parts, run.model_file)}"
 
 
-def load_model(parts: Parts, model_file: str) -> Path:
-    """Put weights into the agent: a run directory's best, one of our checkpoints, or a MimicKit ``model.pt``."""
+def load_model(parts: Parts, model_file: str, *, alone: bool = False) -> Path:
+    """Put weights into the agent: a run directory's best, one of our checkpoints, or a MimicKit ``model.pt``.
+
+    ``alone``: only this one of several processes does so.
+    """
     found = model_weights(Path(model_file))
     for line in found.warnings:
         print(f"warning: {line}", file=sys.stderr)
-    parts.agent.load_model_state_dict(found.weights)
+    parts.agent.load_model_state_dict(found.weights, alone=alone)
     return found.path
 
 

@@ -300,11 +300,15 @@ class Agent(abc.ABC):
         """Weights and normaliser statistics under the names of MimicKit's ``model.pt``, as copies on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self.net.state_dict().items()}
 
-    def load_model_state_dict(self, model: Mapping[str, Tensor]) -> None:
-        """Take weights and statistics; AgentError for a name or shape that does not fit. Counters are not touched."""
+    def load_model_state_dict(self, model: Mapping[str, Tensor], *, alone: bool = False) -> None:
+        """Take weights and statistics; AgentError for a name or shape that does not fit. Counters are not touched.
+
+        All processes take those of rank 0, unless this one is ``alone``: the others are not waited for.
+        """
         state.check_names_and_shapes(model, self.net.state_dict())
         self.net.load_state_dict(dict(model))
-        self._broadcast_state()
+        if not alone:
+            self._broadcast_state()
 
     def state_dict(self) -> dict[str, Any]:
         """All that an exact continuation needs beside the environment's state and the random generators' state.

@@ -174,13 +174,14 @@ def test_kill_loses_nothing_before_the_last_checkpoint(tmp_path: Path) -> None:
 def test_two_processes_train_in_step(tmp_path: Path) -> None:
     path = tmp_path / "run"
     done = subprocess.run(
-        command(path, "devices=[cpu,cpu]", f"max_samples={4 * 2 * SAMPLES}"),
+        command(path, "devices=[cpu,cpu]", f"max_samples={4 * 2 * SAMPLES}", "test_episodes=2"),
         capture_output=True,
         text=True,
         timeout=200,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
+    assert (path / "metrics.json").exists()  # the root tests the best policy while the other has gone
     payloads = [load_checkpoint(path, rank=rank, world_size=2).payload for rank in (0, 1)]
     assert_equal(payloads[0]["agent"]["model"], payloads[1]["agent"]["model"], "model")
     assert payloads[0]["agent"]["samples"] == 4 * 2 * SAMPLES
