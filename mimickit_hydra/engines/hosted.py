@@ -164,7 +164,7 @@ class HostedEngine(Engine):
         return list(wire.unpack(self._ask(wire.WARNINGS)))
 
     def exchange(self) -> None:
-        """A request that asks for nothing: what a command costs."""
+        """A request that only refreshes the states, unchanged: what hosting adds to a command."""
         self._ask(wire.NOTHING)
 
     def close(self) -> None:

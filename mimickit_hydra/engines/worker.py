@@ -81,7 +81,7 @@ class Server:
             wire.HELLO: self._hello, wire.BUILD: self._build, wire.ATTACH: self._attach, wire.STEP: self._step,
             wire.RESET: self._reset, wire.PLACE: self._place, wire.FORCE: self._force, wire.FLUSH: self._flush,
             wire.STATE: self._state, wire.LOAD: self._load, wire.WARNINGS: self._warnings, wire.CLOSE: self._close,
-            wire.NOTHING: lambda frame: b"",
+            wire.NOTHING: self._nothing,
         }  # fmt: skip
 
     def serve(self) -> None:
@@ -225,6 +225,11 @@ class Server:
 
         state = wire.unpack(frame.payload)
         self._engine.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        self._publish()
+        return b""
+
+    def _nothing(self, frame: wire.Frame) -> bytes:
+        """All that hosting adds to a command."""
         self._publish()
         return b""
 

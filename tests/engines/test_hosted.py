@@ -168,10 +168,8 @@ def test_what_a_worker_raises_is_one_line() -> None:
     assert line("build").startswith(who + "build the scene: ValueError: the asset is bad (fake_engine.py:")
     assert line("step").startswith(who + "step: RuntimeError: the solver gave up (fake_engine.py:")
     assert line("refuse") == "engine.sim_freq: found 7"  # what it says to the user passes as it is
-    pid = worker.pid
-    del worker
-    gc.collect()
-    assert gone_within(5, pid)
+    worker.end()
+    assert gone_within(5, worker.pid)
 
 
 def test_a_crash_ends_with_the_last_words() -> None:
