@@ -5,6 +5,7 @@ A further engine is one more line in ``ENGINES``.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,12 +16,14 @@ import pytest
 import torch
 from on_device import OnDevice
 
-from mimickit_hydra.engines.catalog import Interpreter
+from mimickit_hydra.engines.catalog import Interpreter, variable
 from mimickit_hydra.engines.hosted import HostedEngine
 from mimickit_hydra.engines.hosted_process import Worker
 from mimickit_hydra.engines.interface import Engine, EngineError, ObjectSpec, ObjectState, ResetState, SceneSpec
 from mimickit_hydra.engines.registry import engine_problem, make_engine
 
+EMULATOR = Path(__file__).parents[1] / "emulator"
+PYTHON38 = os.environ.get("MIMICKIT_TEST_PYTHON38", "")  # with numpy, torch, mujoco; .ci/isaac_gym makes one
 HUMANOID = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
 STAND_HEIGHT = 0.882416  # m
 
@@ -44,6 +47,7 @@ class Config:
     ground_contact_height: float = 0.3
     njmax: int = 0
     nconmax: int = 0
+    physics: str = "newton"  # of isaac_lab
 
 
 Factory = Callable[[Config, SceneSpec, int], Engine]
@@ -67,35 +71,51 @@ def _on_cuda(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
     return OnDevice(make_engine(config, scene, num_envs, "cuda:0"))
 
 
-_idle_workers: list[Worker] = []  # starting one takes seconds: tests take turns with them
+_idle_workers: dict[tuple[str, str], list[Worker]] = {}  # starting one takes seconds: tests take turns with them
 
 
-def _hosted_mujoco(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
-    where = Interpreter(sys.executable, "engine.python")
-    worker = _idle_workers.pop() if _idle_workers else Worker("mujoco", where, 120.0)
-    try:
-        engine = HostedEngine(config, scene, num_envs, "cpu", where, worker)
-    except EngineError:
-        _idle_workers.append(worker)
-        raise
-    release = engine.close
+def _hosted(name: str, python: str = sys.executable, path: Path | None = None) -> Factory:
+    """Engine ``name`` in another process of interpreter ``python``, with the modules of folder ``path``."""
 
-    def close() -> None:
-        release()
-        if worker not in _idle_workers:
-            _idle_workers.append(worker)
+    def build(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
+        where = Interpreter(python, "engine.python")
+        idle = _idle_workers.setdefault((name, python), [])
+        worker = idle.pop() if idle else start(where)
+        try:
+            engine = HostedEngine(config, scene, num_envs, "cpu", where, worker)
+        except EngineError:
+            idle.append(worker)
+            raise
+        release = engine.close
 
-    engine.close = close  # type: ignore[method-assign]
-    return engine
+        def close() -> None:
+            release()
+            if worker not in idle:
+                idle.append(worker)
+
+        engine.close = close  # type: ignore[method-assign]
+        return engine
+
+    def start(where: Interpreter) -> Worker:
+        with pytest.MonkeyPatch.context() as patch:
+            if path:
+                patch.setenv(variable(name, "PYTHONPATH"), str(path))
+            return Worker(name, where, 120.0)
+
+    return build
 
 
 # label: (engine name, how to build it)
 ENGINES: dict[str, tuple[str, Factory]] = {
     "mujoco": ("mujoco", _on("cpu")),
     "mujoco-rollout": ("mujoco", _mujoco_without_batch),
-    "hosted-mujoco": ("mujoco", _hosted_mujoco),
+    "hosted-mujoco": ("mujoco", _hosted("mujoco")),
+    # Not the simulator: a stand-in of its interface with MuJoCo beneath, see tests/emulator.
+    "isaac_gym-emulated": ("isaac_gym", _hosted("isaac_gym", path=EMULATOR)),
+    "isaac_gym-emulated-py38": ("isaac_gym", _hosted("isaac_gym", PYTHON38, EMULATOR)),
     "newton": ("newton", _on("cpu")),
     "newton-cuda": ("newton", _on_cuda),
+    "isaac_lab": ("isaac_lab", _on("cpu")),
 }
 
 
@@ -127,7 +147,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip("needs a CUDA device"))
             if name not in ON_CUDA:
                 item.add_marker(pytest.mark.slow)
-        elif name in SLOW_ON_NEWTON and "[newton" in item.name:
+        elif (name in SLOW_ON_NEWTON and "[newton" in item.name) or "[isaac_gym-emulated-py38" in item.name:
             item.add_marker(pytest.mark.slow)
 
 
@@ -224,9 +244,18 @@ class Lab:
             engine.close()
 
 
+def _missing(label: str) -> str:
+    """What an engine lacks here, or an empty string."""
+    if not label.startswith("isaac_gym-emulated"):
+        return engine_problem(ENGINES[label][0])
+    if label.endswith("-py38") and not PYTHON38:
+        return "needs MIMICKIT_TEST_PYTHON38=/path/to/python, a Python 3.8 as .ci/isaac_gym makes one"
+    return ""
+
+
 @pytest.fixture(params=list(ENGINES))
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    problem = engine_problem(ENGINES[request.param][0])
+    problem = _missing(request.param)
     if problem:
         pytest.skip(problem)
     torch.set_num_threads(1)

@@ -39,13 +39,21 @@ class _Place:
         joint = int(model.body_jntadr[self.root])
         self.qpos = 0 if self.fixed else int(model.jnt_qposadr[joint])
         self.qvel = 0 if self.fixed else int(model.jnt_dofadr[joint])
-        self.joints = []  # (first DoF row, address in qpos, address in qvel, number of DoFs)
-        row = first_dof
-        for body, dim in zip(asset.body_names, asset.dims):
+        self._add_joints(model, name, first_dof)
+
+    def _add_joints(self, model, name, row):
+        """Rows of DoFs, and where their numbers are in ``qpos`` and ``qvel``."""
+        hinges, balls, qvel = [], [], []
+        for body, dim in zip(self.asset.body_names, self.asset.dims):
             if dim:
                 joint = model.joint(name + "/" + body).id
-                self.joints.append((row, int(model.jnt_qposadr[joint]), int(model.jnt_dofadr[joint]), int(dim)))
+                (balls if dim == 3 else hinges).append((row, int(model.jnt_qposadr[joint])))
+                qvel += range(int(model.jnt_dofadr[joint]), int(model.jnt_dofadr[joint]) + dim)
                 row += int(dim)
+        self.dof_qvel = np.array(qvel, dtype=np.int64)
+        self.hinge_rows, self.hinge_qpos = np.array(hinges, dtype=np.int64).reshape(-1, 2).T
+        balls = np.array(balls, dtype=np.int64).reshape(-1, 2)
+        self.ball_rows, self.ball_qpos = balls[:, :1] + np.arange(3), balls[:, 1:] + np.arange(4)
 
 
 class World:
@@ -208,11 +216,16 @@ class World:
                 dof += 1
 
     def _add_excludes(self, contacts, actors):
-        """Bodies collide in their group only, and not where their filters share a bit."""
-        rows = [("a{}/{}".format(k, body), actor) for k, actor in enumerate(actors) for body in actor.asset.body_names]
-        for i, (a, first) in enumerate(rows):
-            for b, second in rows[i + 1 :]:
-                if first.group != second.group or first.bits & second.bits:
+        """Bodies collide in their group only, not where their filters share a bit, and never with their parents."""
+        rows = [
+            (k, index, "a{}/{}".format(k, body), actor)
+            for k, actor in enumerate(actors)
+            for index, body in enumerate(actor.asset.body_names)
+        ]
+        for row, (k, i, a, first) in enumerate(rows):
+            for m, j, b, second in rows[row + 1 :]:
+                related = k == m and first.asset.model.body_parentid[j + 1] == i + 1
+                if first.group != second.group or first.bits & second.bits or related:
                     ET.SubElement(contacts, "exclude", body1=a, body2=b)
 
     # -- tensors
@@ -328,14 +341,11 @@ class World:
             else:
                 data.qpos[place.qpos : place.qpos + 3], data.qpos[place.qpos + 3 : place.qpos + 7] = pos, quat
                 arm = _rotate(quat, place.com)
-                data.qvel[place.qvel : place.qvel + 3] = vel - np.cross(omega, arm)
+                data.qvel[place.qvel : place.qvel + 3] = vel - _cross(omega, arm)
                 data.qvel[place.qvel + 3 : place.qvel + 6] = _rotate(quat * [1, -1, -1, -1], omega)
-            for row, q, v, dim in place.joints:
-                if dim == 3:
-                    data.qpos[q : q + 4] = _exp_map_to_quat(dof[row : row + 3, 0])
-                else:
-                    data.qpos[q] = dof[row, 0]
-                data.qvel[v : v + dim] = dof[row : row + dim, 1]
+            data.qpos[place.hinge_qpos] = dof[place.hinge_rows, 0]
+            data.qpos[place.ball_qpos] = _exp_map_to_quat(dof[place.ball_rows, 0])
+            data.qvel[place.dof_qvel] = dof[place.dofs, 1]
 
     def _store(self, env):
         data, root, dof = self.data, self.now["root"][env], self.now["dof"][env]
@@ -343,11 +353,11 @@ class World:
             if not place.fixed:
                 pos, quat = data.qpos[place.qpos : place.qpos + 3], data.qpos[place.qpos + 3 : place.qpos + 7]
                 omega = _rotate(quat, data.qvel[place.qvel + 3 : place.qvel + 6])
-                com_vel = data.qvel[place.qvel : place.qvel + 3] + np.cross(omega, _rotate(quat, place.com))
+                com_vel = data.qvel[place.qvel : place.qvel + 3] + _cross(omega, _rotate(quat, place.com))
                 root[k] = np.concatenate([pos, quat[[1, 2, 3, 0]], com_vel, omega])
-            for row, q, v, dim in place.joints:
-                dof[row : row + dim, 0] = _quat_to_exp_map(data.qpos[q : q + 4]) if dim == 3 else data.qpos[q]
-                dof[row : row + dim, 1] = data.qvel[v : v + dim]
+            dof[place.hinge_rows, 0] = data.qpos[place.hinge_qpos]
+            dof[place.ball_rows, 0] = _quat_to_exp_map(data.qpos[place.ball_qpos])
+            dof[place.dofs, 1] = data.qvel[place.dof_qvel]
 
     def _show_bodies(self, env):
         """Body states of the numbers as they are kept."""
@@ -359,7 +369,7 @@ class World:
         body, omega = self.now["body"][env], data.cvel[1:, :3]
         arm = data.xipos[1:] - data.subtree_com[model.body_rootid[1:]]
         body[:, 0:3], body[:, 3:7] = data.xpos[1:], data.xquat[1:][:, [1, 2, 3, 0]]
-        body[:, 7:10], body[:, 10:13] = data.cvel[1:, 3:] + np.cross(omega, arm), omega
+        body[:, 7:10], body[:, 10:13] = data.cvel[1:, 3:] + _cross(omega, arm), omega
 
     def _read_contacts(self, env):
         model, data, net = self.model, self.data, self.now["contact"][env]
@@ -375,18 +385,28 @@ class World:
                     net[body - 1] += sign * world
 
 
+def _cross(a, b):
+    out = np.empty(np.broadcast(a, b).shape)  # np.cross is several times slower on small arrays
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        out[..., i] = a[..., j] * b[..., k] - a[..., k] * b[..., j]
+    return out
+
+
 def _rotate(quat, vector):
     """A vector turned by a unit quaternion wxyz."""
-    twice = 2.0 * np.cross(quat[1:], vector)
-    return vector + quat[0] * twice + np.cross(quat[1:], twice)
+    twice = 2.0 * _cross(quat[1:], vector)
+    return vector + quat[0] * twice + _cross(quat[1:], twice)
 
 
 def _exp_map_to_quat(exp_map):
-    angle = np.linalg.norm(exp_map)
-    return np.concatenate([[np.cos(0.5 * angle)], 0.5 * np.sinc(angle / (2.0 * np.pi)) * exp_map])
+    """Rotation vectors ``[K, 3]`` as quaternions wxyz."""
+    angle = np.sqrt((exp_map * exp_map).sum(-1, keepdims=True))
+    return np.concatenate([np.cos(0.5 * angle), 0.5 * np.sinc(angle / (2.0 * np.pi)) * exp_map], axis=-1)
 
 
 def _quat_to_exp_map(quat):
-    quat = -quat if quat[0] < 0 else quat
-    sine = np.linalg.norm(quat[1:])
-    return quat[1:] * (2.0 if sine < 1e-12 else 2.0 * np.arctan2(sine, quat[0]) / sine)
+    """Quaternions wxyz ``[K, 4]`` as rotation vectors of at most half a turn."""
+    vector = np.where(quat[:, :1] < 0, -quat[:, 1:], quat[:, 1:])
+    sine = np.sqrt((vector * vector).sum(-1, keepdims=True))
+    tiny = sine < 1e-12
+    return vector * np.where(tiny, 2.0, 2.0 * np.arctan2(sine, np.abs(quat[:, :1])) / np.where(tiny, 1.0, sine))
