@@ -136,10 +136,10 @@ def test_what_must_be_imported_first_is() -> None:
         make()
 
 
-@pytest.mark.skipif("MIMICKIT_TEST_PYTHON" not in os.environ, reason="MIMICKIT_TEST_PYTHON names no other Python")
+@pytest.mark.skipif("MIMICKIT_TEST_PYTHON38" not in os.environ, reason="MIMICKIT_TEST_PYTHON38 names no other Python")
 def test_another_python() -> None:
-    """``MIMICKIT_TEST_PYTHON``: an interpreter of another version, with numpy and torch."""
-    engine = make(python=os.environ["MIMICKIT_TEST_PYTHON"])
+    """``MIMICKIT_TEST_PYTHON38``: an interpreter of another version, with numpy and torch."""
+    engine = make(python=os.environ["MIMICKIT_TEST_PYTHON38"])
     command = torch.arange(12.0).reshape(4, 3)
     engine.set_command(command)
     engine.step()

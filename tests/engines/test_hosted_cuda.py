@@ -87,9 +87,9 @@ def test_values_cross_through_gpu_memory() -> None:
     assert torch.isfinite(kept).all()  # the memory is the host's, and lives as long as a tensor on it
 
 
-@pytest.mark.skipif("MIMICKIT_TEST_PYTHON" not in os.environ, reason="MIMICKIT_TEST_PYTHON names no other Python")
+@pytest.mark.skipif("MIMICKIT_TEST_PYTHON38" not in os.environ, reason="MIMICKIT_TEST_PYTHON38 names no other Python")
 def test_values_cross_to_another_python() -> None:
-    engine = make(device=DEVICE, num_envs=4096, python=os.environ["MIMICKIT_TEST_PYTHON"])
+    engine = make(device=DEVICE, num_envs=4096, python=os.environ["MIMICKIT_TEST_PYTHON38"])
     check_round_trips(engine)
     engine.close()
 
