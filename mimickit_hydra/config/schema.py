@@ -50,7 +50,10 @@ class NewtonEngineConfig(EngineConfig):
 
     sim_freq: int = 240
     iterations: int = 100  # constraint solver iterations, at most
-    ls_iterations: int = 50
+    ls_iterations: int = 50  # line search steps in each of them, at most
+    tolerance: float = 1e-6  # it stops sooner, at so small a scaled gain
+    ls_tolerance: float = 0.01
+    jacobian: str = "auto"  # auto | dense | sparse; auto is sparse beyond 32 DoFs
     impratio: float = 10.0
     njmax: int = 0  # constraint rows; 0 = by the number of colliding shapes
     nconmax: int = 0  # contacts; likewise

@@ -60,7 +60,9 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
         contacts, rows = _capacity(config, model)
         solver = newton.solvers.SolverMuJoCo(
             model, solver="newton", integrator="implicitfast", cone="pyramidal", impratio=config.impratio,
-            iterations=config.iterations, ls_iterations=config.ls_iterations, njmax=rows, nconmax=contacts,
+            iterations=config.iterations, ls_iterations=config.ls_iterations,
+            tolerance=getattr(config, "tolerance", 1e-6), ls_tolerance=getattr(config, "ls_tolerance", 0.01),
+            jacobian=getattr(config, "jacobian", "auto"), njmax=rows, nconmax=contacts,
             kinematic_switchable_roots=False, separate_worlds=True,
         )  # fmt: skip
         data = mjw.make_data(
