@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _STYLES = {"running": "36", "finished": "32", "failed": "31", "lost": "31", "queued": "33", "preempted": "33"}
 
+_REASON = 160  # characters of an error in the table; --json and the report have all of it
+
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
@@ -90,7 +92,7 @@ def _doing(run: Run) -> str:
     if run.state == "lost" and detail.updated:
         parts.append(f"not heard of for {duration(max(0.0, time.time() - detail.updated))}")
     if detail.error and run.state in ("failed", "stopped"):
-        parts.append(detail.error)
+        parts.append(detail.error if len(detail.error) <= _REASON else f"{detail.error[:_REASON]} ...")
     return ", ".join(parts)
 
 

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
-import re
 import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimickit_hydra.config.errors import UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from mimickit_hydra.config.plan import SweepSettings
     from mimickit_hydra.config.schema import LaunchConfig
     from mimickit_hydra.runtime.sweep_file import Sweep, SweepRun
     from mimickit_hydra.runtime.sweep_runner import Outcome
 
 FAILED_EXIT_CODE = 1
 STOPPED_EXIT_CODE = 75  # as a single run that was stopped and can go on
-_SWEPT = re.compile(r"=.*\w+\(|=[^'\[{]*,")  # several values, or a function that stands for them
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
         description="Run what is missing, stopped or failed in a sweep, from its checkpoints where there are any.",
     )
     resume.add_argument("dir", help="the sweep's directory, which holds sweep.yaml")
+    resume.add_argument("launch", nargs="*", help="other settings than before: launch=slurm launch.time=2880 ...")
     resume.add_argument("-j", "--jobs", type=int, help="run them here, so many at a time, whatever launch= was")
     parser.set_defaults(run=run)
 
@@ -47,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: must be 1 or more")
-    return resume(Path(args.dir), jobs=args.jobs)
+    return resume(Path(args.dir), args.launch, jobs=args.jobs)
 
 
 def start(overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) -> int:
@@ -67,12 +60,9 @@ def start(overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) 
     if settings.sweeper == "basic" and settings.launcher == "basic":
         sweep = prepare([*settings.params, *overrides], here=settings.launch.launcher != "slurm")
         return start_runs(sweep, sweep.runs, settings.launch)
-    if settings.launch.launcher != "local":
-        raise UserError(
-            f"launch={settings.launch.launcher}: a sweeper such as {settings.sweeper} waits for each result; use "
-            "launch=local, or a launcher of Hydra's: hydra/launcher=joblib or hydra/launcher=submitit_slurm"
-        )
-    return _search(settings, overrides, through_hydra)
+    from mimickit_hydra.cli.search import start_search
+
+    return start_search(settings, overrides, through_hydra)
 
 
 def prepare(overrides: Sequence[str], *, here: bool = True) -> Sweep:
@@ -90,21 +80,29 @@ def prepare(overrides: Sequence[str], *, here: bool = True) -> Sweep:
     return sweep
 
 
-def resume(path: Path, *, jobs: int | None = None) -> int:
-    """Run what has not finished, where it was launched or, with ``jobs``, here. Living runs are left alone."""
+def resume(path: Path, settings: Sequence[str] = (), *, jobs: int | None = None) -> int:
+    """Run what has not finished: where it was launched, or where ``settings`` say, or with ``jobs`` here.
+
+    Living runs are left alone. ``settings`` are overrides of the group ``launch``.
+    """
     from mimickit_hydra.config.frozen import read_frozen
+    from mimickit_hydra.config.launch import change_launch
     from mimickit_hydra.config.schema import LocalLaunchConfig
     from mimickit_hydra.runtime.sweep_file import read_sweep
 
+    if settings and jobs is not None:
+        raise UserError(f"--jobs {jobs}: runs them here, which {settings[0]} contradicts")
     sweep = read_sweep(path)
     if sweep.sweeper != "basic":
-        return _resume_search(sweep)
+        from mimickit_hydra.cli.search import resume_search
+
+        return resume_search(sweep, settings, jobs=jobs)
     missing, busy = unfinished(sweep)
     finished = len(sweep.runs) - len(missing) - len(busy)
     print(f"{finished} of {len(sweep.runs)} runs have finished, {len(busy)} are under way, {len(missing)} to run")
     if not missing:
         return 0
-    launch = read_frozen(sweep.path / missing[0].config).run.launch
+    launch = change_launch(read_frozen(sweep.path / missing[0].config).run, settings)
     return start_runs(sweep, missing, LocalLaunchConfig("local") if jobs is not None else launch, jobs=jobs or 1)
 
 
@@ -213,124 +211,3 @@ def duration(seconds: float) -> str:
     if hours >= 24:
         return f"{hours // 24} d {hours % 24:02d}:{minutes:02d}"
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-# ------------------------------------------------------------------------------------------- through Hydra's sweepers
-
-
-def _search(settings: SweepSettings, overrides: Sequence[str], through_hydra: Callable[[list[str]], None]) -> int:
-    from mimickit_hydra.config.repeat import quote
-    from mimickit_hydra.runtime.sweep_file import create_sweep, read_sweep, write_sweep
-
-    sweep = create_sweep(Path(settings.sweep_dir), overrides, sweeper=settings.sweeper, trials=settings.trials)
-    write_sweep(sweep)
-    print(f"sweep by {settings.sweeper} in {shown(sweep.path)}", flush=True)
-    with _quiet_warnings():
-        through_hydra([f"hydra.sweep.dir={quote(str(sweep.path))}"])
-    return _search_summary(read_sweep(sweep.path))
-
-
-def _search_summary(sweep: Sweep) -> int:
-    from mimickit_hydra.runtime.state_file import FAILED, FINISHED, read_state
-    from mimickit_hydra.runtime.sweep_runner import Outcome, read_result
-
-    outcomes = []
-    for run in sweep.runs:
-        state = read_state(sweep.run_dir(run))
-        if state is not None:
-            error = state.error or "unknown reason" if state.state == FAILED else None
-            value = read_result(sweep.run_dir(run)) if state.state == FINISHED else None
-            outcomes.append(Outcome(run, state.state, error, value))
-    good = [outcome for outcome in outcomes if outcome.value is not None and math.isfinite(outcome.value)]
-    if good:
-        best = max(good, key=lambda outcome: outcome.value or 0.0)
-        print(f"best: return {best.value:.4g} with {brief(best.run.varied) or best.run.dir}, in {best.run.dir}")
-    code = summary(sweep, sweep.runs, outcomes)
-    enough = sweep.trials is not None and len(good) >= sweep.trials  # failed trials before that are no failure
-    return 0 if enough else code
-
-
-def run_member(cfg: DictConfig, hydra: Any) -> float:
-    """A run that a sweeper of Hydra's has just chosen: freeze it, run it in a process of its own, return its number.
-
-    UserError with the reason where it failed, was stopped, or returned no number: the sweeper counts it as failed and
-    goes on.
-    """
-    from mimickit_hydra.runtime.sweep_runner import run_all
-
-    sweep, run = _add_member(cfg, hydra)
-    (outcome,) = run_all(sweep, [run], report=reporter(sweep))
-    if outcome.error is not None:
-        raise UserError(outcome.error)
-    if outcome.state != "finished":
-        raise KeyboardInterrupt  # stopped by hand: so is the search
-    if outcome.value is None or not math.isfinite(outcome.value):
-        raise UserError(f"{run.dir}: returned {outcome.value}, a search needs a number (test_episodes=0?)")
-    return outcome.value
-
-
-def _add_member(cfg: DictConfig, hydra: Any) -> tuple[Sweep, SweepRun]:
-    from omegaconf import OmegaConf
-
-    from mimickit_hydra.config.compose import to_run
-    from mimickit_hydra.config.frozen import freeze
-    from mimickit_hydra.config.validate import validate
-    from mimickit_hydra.runtime.state_file import FAILED, update_state
-    from mimickit_hydra.runtime.sweep_file import add_runs, locked, read_sweep
-    from mimickit_hydra.runtime.sweep_runner import Outcome
-
-    path = Path(hydra.sweep.dir)
-    overrides = list(hydra.overrides.task)
-    with locked(path):  # a launcher of Hydra's may have started several of us
-        sweep = read_sweep(path)
-        name = Path(hydra.runtime.output_dir).name
-        if any(run.dir == name for run in sweep.runs):  # a search that goes on counts from 0 again
-            name = f"{len(sweep.runs)}_{cfg.method.name}_{cfg.character.name}_{cfg.engine.engine_name}"
-        OmegaConf.update(cfg, "out_dir", str(path / name))
-        if cfg.rand_seed is None:
-            OmegaConf.update(cfg, "rand_seed", time.time_ns() % 2**31)
-        frozen = freeze(cfg, hydra.runtime.choices, overrides)
-        fixed = {text.partition("=")[0] for text in sweep.command if not _SWEPT.search(text)}
-        varied = [text for text in overrides if text.partition("=")[0] not in fixed]
-        sweep = add_runs(sweep, [(name, overrides, varied, frozen)])
-    try:
-        validate(to_run(cfg))
-    except UserError as error:  # a value that was chosen, not given: on record as a run that failed
-        update_state(path / name, state=FAILED, error=str(error))
-        reporter(sweep)("end", Outcome(sweep.runs[-1], FAILED, str(error)))
-        raise
-    return sweep, sweep.runs[-1]
-
-
-def _resume_search(sweep: Sweep) -> int:
-    """The same command in the same directory, for the trials that are left. The study itself is in its storage."""
-    from mimickit_hydra.cli.train import hydra_sweep
-    from mimickit_hydra.config.plan import sweep_settings
-    from mimickit_hydra.config.repeat import quote
-    from mimickit_hydra.runtime.state_file import FINISHED, read_state
-    from mimickit_hydra.runtime.sweep_file import read_sweep
-
-    settings = sweep_settings(sweep.command)
-    trials = settings.trials
-    states = [read_state(sweep.run_dir(run)) for run in sweep.runs]
-    finished = sum(state is not None and state.state == FINISHED for state in states)
-    if trials is None:
-        raise UserError(f"{sweep.path}: the sweeper {sweep.sweeper} has no number of trials; start it again by hand")
-    left = trials - finished
-    print(f"{finished} of {trials} trials have finished, {max(left, 0)} to run")
-    if left <= 0:
-        return 0
-    extra = [f"hydra.sweep.dir={quote(str(sweep.path))}", f"hydra.sweeper.n_trials={left}"]
-    if settings.sampler_seed is not None:  # the same seed would choose the same values again
-        extra.append(f"hydra.sweeper.sampler.seed={settings.sampler_seed + len(sweep.runs)}")
-    with _quiet_warnings():
-        hydra_sweep([*sweep.command, *extra])
-    return _search_summary(read_sweep(sweep.path))
-
-
-@contextlib.contextmanager
-def _quiet_warnings() -> Iterator[None]:
-    """Optuna 2's advice about its own features concerns nobody here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -71,7 +71,7 @@ def job(cfg: DictConfig) -> float | None:
     gc.enable()
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN and os.path.exists(os.path.join(hydra.sweep.dir, "sweep.yaml")):
-        from mimickit_hydra.cli.sweep import run_member
+        from mimickit_hydra.cli.search import run_member
 
         return run_member(cfg, hydra)
     try:

@@ -51,6 +51,7 @@ class SweepSettings:
     launch: LaunchConfig = field(default_factory=lambda: LocalLaunchConfig("local"))
     trials: int | None = None  # how many runs a search has
     sampler_seed: int | None = None
+    parallel: int = 1  # how many runs of a search at the same time
 
 
 def sweep_settings(overrides: Sequence[str]) -> SweepSettings:
@@ -78,6 +79,7 @@ def sweep_settings(overrides: Sequence[str]) -> SweepSettings:
         launch=_launch(cfg),
         trials=OmegaConf.select(hydra, "sweeper.n_trials"),
         sampler_seed=OmegaConf.select(hydra, "sweeper.sampler.seed"),
+        parallel=max(OmegaConf.select(hydra, "sweeper.n_jobs") or 1, getattr(cfg.launch, "parallel", None) or 1),
     )
 
 

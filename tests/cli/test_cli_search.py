@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from mimickit_hydra.cli.main import main as mimickit
-from mimickit_hydra.cli.sweep import brief, run_member
+from mimickit_hydra.cli.search import run_member
+from mimickit_hydra.cli.sweep import brief
 from mimickit_hydra.cli.train import main
 from mimickit_hydra.config.compose import compose
 from mimickit_hydra.config.errors import UserError

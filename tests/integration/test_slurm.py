@@ -253,10 +253,15 @@ def test_editing_a_yaml_in_the_queue_changes_nothing(slurm: Path, tmp_path: Path
     assert yaml.safe_load(load_checkpoint(path).payload["config"]) == before
 
 
-def test_a_refused_job_is_one_line_and_can_be_submitted_again(slurm: Path, tmp_path: Path) -> None:
+def test_a_refused_sweep_is_one_line_and_can_be_submitted_again(slurm: Path, tmp_path: Path) -> None:
     words = ["-m", *TINY, "rand_seed=1,2", f"max_samples={2 * SAMPLES}", *SLURM, "out_dir=s"]
     done = train(*words, "launch.partition=nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "invalid partition" in done.stderr
     assert set(statuses(tmp_path / "s").values()) == {"missing"}
+    again = mimickit("sweep", "resume", "s", "launch.partition=normal", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("submitted   job ") == 2
+    wait_until(lambda: set(statuses(tmp_path / "s").values()) == {"finished"}, "both ends", 90)
+    assert "2 of 2 runs have finished" in mimickit("sweep", "resume", "s", cwd=tmp_path).stdout
