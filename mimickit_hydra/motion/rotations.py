@@ -15,6 +15,7 @@ from torch import Tensor
 
 UNIT_EPS = 1e-9  # smallest norm that a vector is divided by
 ANGLE_EPS = 1e-5  # half-angle sine below which a rotation has no axis
+HALF_TURN_COS = -0.95  # cosine of the angle (162 degrees) below which its sine says too little about the axis
 SLERP_MIN_ANGLE = 1e-3  # rad; below it sin(t a) / sin(a) equals t in float32, so slerp is a lerp of that angle
 
 
@@ -140,13 +141,15 @@ def quat_to_tan_norm(q: Tensor) -> Tensor:
 
 
 def tan_norm_to_quat(tan_norm: Tensor) -> Tensor:
-    """Inverse of :func:`quat_to_tan_norm` by way of axis and angle.
+    """Inverse of :func:`quat_to_tan_norm` by way of axis and angle, also for six numbers that a network made up.
 
-    The six numbers are not made orthonormal first, the cosine is clipped to 1 - 1e-7 and a rotation by exactly pi
-    decodes to the identity: this is the decoding that trained priors were fitted to.
+    They are not made orthonormal first: this is how MimicKit reads what its priors make up. Near half a turn, where that
+    way has no axis and ends at the identity, they are, and the axis comes from the symmetric part.
     """
     t, n = tan_norm[..., :3], tan_norm[..., 3:]
-    return _matrix_to_quat(torch.stack([t, _cross(n, t), n], dim=-1))
+    m = torch.stack([t, _cross(n, t), n], dim=-1)
+    cos = 0.5 * (m.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) - 1.0)
+    return torch.where(cos < HALF_TURN_COS, _half_turn_to_quat(quat_unit(t), n), _matrix_to_quat(m))
 
 
 def quat_twist(q: Tensor, axis: Tensor) -> Tensor:
@@ -245,3 +248,19 @@ def _matrix_to_quat(m: Tensor) -> Tensor:
     angle = torch.acos(cos.clamp(-1.0 + 1e-7, 1.0 - 1e-7))
     axis = torch.stack([m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], dim=-1)
     return axis_angle_to_quat(axis, angle)
+
+
+def _half_turn_to_quat(t: Tensor, n: Tensor) -> Tensor:
+    """Quaternion of the rotation, by more than a right angle, with tangent ``t`` (unit) and normal ``n`` (any).
+
+    The row of 4 q qT with the largest diagonal, normalised (Shepperd, *Quaternion from rotation matrix*, 1978).
+    """
+    n = quat_unit(n - (n * t).sum(-1, keepdim=True) * t)
+    m = torch.stack([t, _cross(n, t), n], dim=-1)
+    twice = m + m.transpose(-1, -2)
+    turn = torch.stack([m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], dim=-1)
+    trace = m.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    squares = twice + (1.0 - trace) * torch.eye(3, dtype=m.dtype, device=m.device)  # 4 v vT of the vector part
+    rows = torch.cat([squares, turn.unsqueeze(-1)], dim=-1)  # [..., 3, 4]
+    largest = squares.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*rows.shape[:-2], 1, 4)
+    return quat_normalize(rows.gather(-2, largest).squeeze(-2))
