@@ -143,8 +143,8 @@ def quat_to_tan_norm(q: Tensor) -> Tensor:
 def tan_norm_to_quat(tan_norm: Tensor) -> Tensor:
     """Inverse of :func:`quat_to_tan_norm` by way of axis and angle, also for six numbers that a network made up.
 
-    They are not made orthonormal first: this is how MimicKit reads what its priors make up. Near half a turn, where that
-    way has no axis and ends at the identity, they are, and the axis comes from the symmetric part.
+    They are not made orthonormal first: so MimicKit reads what its priors make up. Near half a turn, where that way has
+    no axis and ends at the identity, they are, and the axis comes from the symmetric part.
     """
     t, n = tan_norm[..., :3], tan_norm[..., 3:]
     m = torch.stack([t, _cross(n, t), n], dim=-1)
