@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping
 
-from mimickit_hydra.engines.isaac_gym_sim import GymSim
+from mimickit_hydra.engines.isaac_gym_sim import EMULATED, GymSim
 
 import torch
 from torch import Tensor
@@ -70,6 +70,7 @@ class IsaacGymEngine(Engine):
     """
 
     name = "isaac_gym"
+    capturable = False  # a reset waits for the device
 
     def __init__(self, config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> None:
         if num_envs < 1:
@@ -89,6 +90,7 @@ class IsaacGymEngine(Engine):
         self._objects = [_Object(self._sim, k) for k in range(len(scene.objects))]
         self.models = [obj.model for obj in self._objects]
         self.states = [obj.state for obj in self._objects]
+        self._warnings = ["this isaacgym is the emulation of the tests, not NVIDIA's simulator"] if EMULATED else []
         self._allocate()
         everyone = torch.arange(num_envs, device=self._root.device)
         for obj in self._objects:
@@ -307,6 +309,10 @@ class IsaacGymEngine(Engine):
                 tensor.copy_(state["{}.{}".format(name, k)])
         self._forces_pending = bool((state["forces"] != 0).any())
         self._changed.fill_(True)
+
+    def warnings(self) -> List[str]:
+        lines, self._warnings = self._warnings, []
+        return lines
 
     def close(self) -> None:
         self._sim.close()

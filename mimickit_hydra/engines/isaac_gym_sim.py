@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
 try:
+    import isaacgym
     from isaacgym import gymapi, gymtorch
 except ImportError as error:
     from mimickit_hydra.engines.interface import EngineError as _Refusal
 
     raise _Refusal(
-        "engine=isaac_gym: isaacgym cannot be imported ({}); it must come before torch: run it in a Python 3.8 of its "
-        "own with engine.python=/path/to/python or MIMICKIT_ISAAC_GYM_PYTHON".format(" ".join(str(error).split()))
+        "engine=isaac_gym: isaacgym cannot be imported here ({}); run it in a Python 3.8 of its own, with "
+        "engine.python=/path/to/python or MIMICKIT_ISAAC_GYM_PYTHON=/path/to/python".format(
+            " ".join(str(error).split())
+        )
     ) from error
 
 import numpy as np
@@ -31,6 +34,7 @@ from torch import Tensor
 from mimickit_hydra.engines.interface import EngineError, ObjectSpec, SceneSpec
 from mimickit_hydra.engines.isaac_gym_asset import Asset, read_asset, visual_copy
 
+EMULATED = bool(getattr(isaacgym, "EMULATED", False))  # the stand-in of the tests, not the simulator
 _DRIVES = {
     "none": gymapi.DOF_MODE_NONE, "pos": gymapi.DOF_MODE_POS, "vel": gymapi.DOF_MODE_VEL,
     "torque": gymapi.DOF_MODE_EFFORT, "pd_explicit": gymapi.DOF_MODE_EFFORT,
@@ -303,4 +307,4 @@ def _check(done: Any, what: str) -> None:
         raise EngineError("engine=isaac_gym: Isaac Gym could not {}; see what it printed above".format(what))
 
 
-__all__: Tuple[str, ...] = ("Actor", "GymSim")
+__all__: Tuple[str, ...] = ("EMULATED", "Actor", "GymSim")

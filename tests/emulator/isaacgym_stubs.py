@@ -35,6 +35,8 @@ class Signature:
     """The arguments after ``self``; None: the stub tells nothing of them."""
 
     parameters: Optional[Tuple[Parameter, ...]]
+    returns: str = ""  # the last word of the type
+    of: str = ""  # for a list: of what
 
     def problem(self, positional: int, keywords: Set[str]) -> str:
         """Why a call does not fit, or an empty string. Arguments without a name (``arg0``) take no keyword."""
@@ -59,9 +61,9 @@ class Signature:
 
 @dataclass
 class StubClass:
-    """A class of ``gymapi``."""
+    """A class of ``gymapi``; fields with the last word of their types."""
 
-    fields: Set[str] = field(default_factory=set)
+    fields: Dict[str, str] = field(default_factory=dict)
     methods: Dict[str, List[Signature]] = field(default_factory=dict)
 
 
@@ -107,13 +109,13 @@ def _class(node: ast.ClassDef) -> StubClass:
     out = StubClass()
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            out.fields.add(item.target.id)
+            out.fields[item.target.id] = _kind(item.annotation)
         elif isinstance(item, ast.Assign):
-            out.fields.update(target.id for target in item.targets if isinstance(target, ast.Name))
+            out.fields.update({target.id: "" for target in item.targets if isinstance(target, ast.Name)})
         elif isinstance(item, ast.FunctionDef):
             name = "lambda" if item.name == "lambda_" else item.name
             if any(isinstance(d, ast.Name) and d.id == "property" for d in item.decorator_list):
-                out.fields.add(name)
+                out.fields[name] = _kind(item.returns)
             else:
                 out.methods.setdefault(name, []).append(_signature(item))
     return out
@@ -124,7 +126,9 @@ def _signature(node: ast.FunctionDef) -> Signature:
         return _from_docstring(node)
     arguments = [a for a in node.args.args if a.arg != "self"]
     first_optional = len(arguments) - len(node.args.defaults)
-    return Signature(tuple(Parameter(a.arg, _kind(a.annotation), k >= first_optional) for k, a in enumerate(arguments)))
+    parameters = tuple(Parameter(a.arg, _kind(a.annotation), k >= first_optional) for k, a in enumerate(arguments))
+    inside = _slice(node.returns) if isinstance(node.returns, ast.Subscript) else None
+    return Signature(parameters, _kind(node.returns), _kind(inside))
 
 
 def _from_docstring(node: ast.FunctionDef) -> Signature:
@@ -151,6 +155,11 @@ def _split(text: str) -> List[str]:
         else:
             word += letter
     return [word for word in [*out, word] if word.strip()]
+
+
+def _slice(node: ast.Subscript) -> ast.AST:
+    """What stands in the brackets; before Python 3.9 it is wrapped."""
+    return getattr(node.slice, "value", node.slice)
 
 
 def _kind(node: Optional[ast.AST]) -> str:

@@ -26,7 +26,7 @@ def checked(cls):
 def fields_exist(cls):
     """Check that an emulated structure invents no field."""
     if STUB is not None:
-        extra = set(cls._defaults) - STUB.classes[cls.__name__].fields
+        extra = set(cls._defaults) - set(STUB.classes[cls.__name__].fields)
         if extra:
             raise TypeError("emulated isaacgym: {} has no {}".format(cls.__name__, ", ".join(sorted(extra))))
     return cls
