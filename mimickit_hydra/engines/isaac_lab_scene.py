@@ -1,0 +1,104 @@
+"""From a scene to Isaac Lab's configuration of it: ground, one asset an object, and contact sensors."""
+
+# ruff: noqa: B905  (zip(strict=...) needs Python 3.10)
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List
+
+import numpy as np
+from isaaclab.actuators import ImplicitActuatorCfg
+from isaaclab.assets import ArticulationCfg, AssetBaseCfg, RigidObjectCfg
+from isaaclab.scene import InteractiveSceneCfg
+from isaaclab.sensors import ContactSensorCfg
+from isaaclab.sim import SimulationCfg, UsdFileCfg
+
+from mimickit_hydra.engines.interface import CONTROL_MODES, EngineError, ObjectSpec, SceneSpec
+from mimickit_hydra.engines.isaac_lab_physics import GROUND_PATH, Physics
+from mimickit_hydra.engines.mjcf_usd import UsdAsset, default_cache_dir, ground_file, usd_asset
+
+_ENVIRONMENT = "{ENV_REGEX_NS}"  # Isaac Lab puts the environments' paths in its place
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """The configuration of a simulation and the assets in it."""
+
+    sim: Any  # SimulationCfg
+    scene: Any  # InteractiveSceneCfg with one attribute an entity
+    assets: List[UsdAsset]
+
+
+def plan_scene(config: Any, scene: SceneSpec, num_envs: int, device: str, physics: Physics) -> ScenePlan:
+    """Configure ``num_envs`` copies of ``scene``. Needs no simulator running; EngineError for a bad value."""
+    if config.control_mode not in CONTROL_MODES:
+        raise EngineError(
+            "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
+        )
+    assets = [usd_asset(obj, ball_joints=physics.ball_joints) for obj in scene.objects]
+    colliding = sum(asset.colliders for asset in assets)
+    simulation = SimulationCfg(
+        device=device, dt=1.0 / config.sim_freq, gravity=(0.0, 0.0, -9.81), physics=physics.cfg(config, colliding),
+        save_logs_to_file=False,
+    )  # fmt: skip
+    spacing = 0.0 if physics.overlapping else float(config.env_spacing)
+    entities: Any = InteractiveSceneCfg(num_envs=num_envs, env_spacing=spacing, lazy_sensor_update=True)
+    entities.ground = AssetBaseCfg(prim_path=GROUND_PATH, spawn=UsdFileCfg(usd_path=ground_file(default_cache_dir())))
+    for k, (obj, asset) in enumerate(zip(scene.objects, assets)):
+        setattr(entities, object_name(k), _entity(k, obj, asset, config.control_mode))
+        if asset.colliders:
+            setattr(entities, sensor_name(k), _sensor(k, asset, physics))
+    return ScenePlan(simulation, entities, assets)
+
+
+def object_name(k: int) -> str:
+    return "object_{}".format(k)
+
+
+def sensor_name(k: int) -> str:
+    return "contact_{}".format(k)
+
+
+def _path(k: int) -> str:
+    return "{}/{}".format(_ENVIRONMENT, object_name(k))
+
+
+def _entity(k: int, obj: ObjectSpec, asset: UsdAsset, control_mode: str) -> Any:
+    spawn = UsdFileCfg(usd_path=os.fspath(asset.path), activate_contact_sensors=bool(asset.colliders))
+    if not asset.articulated:
+        state = RigidObjectCfg.InitialStateCfg(pos=tuple(obj.start_pos), rot=tuple(obj.start_rot))
+        return RigidObjectCfg(prim_path=_path(k), spawn=spawn, init_state=state)
+    return ArticulationCfg(
+        prim_path=_path(k),
+        spawn=spawn,
+        init_state=ArticulationCfg.InitialStateCfg(
+            pos=tuple(obj.start_pos), rot=tuple(obj.start_rot), joint_pos={".*": 0.0}, joint_vel={".*": 0.0}
+        ),
+        body_ordering=list(asset.body_names),
+        joint_ordering=list(asset.dof_names),
+        actuators={"all": _drives(asset, control_mode)},
+    )
+
+
+def _drives(asset: UsdAsset, control_mode: str) -> Any:
+    """Gains of the simulator's own drives. Torques of ``torque`` and ``pd_explicit`` are computed here, not there."""
+    model = asset.model
+    stiffness = model.kp if control_mode == "pos" else np.zeros_like(model.kp)
+    damping = model.kd if control_mode in ("pos", "vel") else np.zeros_like(model.kd)
+
+    def named(values: np.ndarray) -> Dict[str, float]:
+        return {name: float(value) for name, value in zip(asset.dof_names, values)}
+
+    return ImplicitActuatorCfg(
+        joint_names_expr=[".*"], stiffness=named(stiffness), damping=named(damping), armature=named(asset.armature),
+        joint_effort_limit=named(model.torque_limits),
+    )  # fmt: skip
+
+
+def _sensor(k: int, asset: UsdAsset, physics: Physics) -> Any:
+    path = _path(k) + ("/bodies/.*" if asset.articulated else "")
+    return ContactSensorCfg(prim_path=path, **physics.ground_filter())
+
+
+__all__ = ["ScenePlan", "object_name", "plan_scene", "sensor_name"]
