@@ -69,6 +69,7 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
             solver.mj_model, nworld=num_envs, nconmax=contacts, njmax=rows, njmax_nnz=solver.mjw_data.njmax_nnz
         )
     solver.mjw_model.opt.timestep.fill_(1.0 / config.sim_freq)
+    solver.mjw_model.opt.warn_overflow = 0  # the device would print a line an environment; the engine counts them
     return _located(scene, solver, data, models, device)
 
 
