@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from toy_env import ToyEnv, toy_config
+from two_processes import WORLD, run_both
 
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.optimizer import DESYNC_CHECK_STEPS
 from mimickit_hydra.agents.ppo_agent import PPOAgent
-
-WORLD = 2
-JOIN_SECONDS = 60
-
-
-def run_rank(rank: int, folder: str) -> None:
-    """What each process does; results and errors go to files, so that nothing can block."""
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD, timeout=timedelta(seconds=30)
-    )
-    try:
-        torch.save(exercise(rank), Path(folder) / f"rank{rank}.pt")
-    except Exception:
-        (Path(folder) / f"error{rank}.txt").write_text(traceback.format_exc())
-        raise
-    finally:
-        dist.destroy_process_group()
 
 
 def exercise(rank: int) -> dict[str, object]:
@@ -73,22 +50,7 @@ def exercise(rank: int) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    context = mp.get_context("spawn")
-    processes = [context.Process(target=run_rank, args=(rank, str(folder)), daemon=True) for rank in range(WORLD)]
-    try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(JOIN_SECONDS)
-        errors = "".join(path.read_text() for path in folder.glob("error*.txt"))
-        assert [process.exitcode for process in processes] == [0, 0], errors
-    finally:
-        for process in processes:
-            if process.is_alive():
-                process.kill()
-                process.join()
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    return run_both(exercise, tmp_path_factory.mktemp("ranks"))
 
 
 def test_ranks_know_each_other(ranks):

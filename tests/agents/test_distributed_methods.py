@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from test_amp_add import DISC
 from test_ase import ASE
 from toy_env import ToyStyleEnv, toy_config
+from two_processes import WORLD, run_both
 
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.graph import StagedUpdates
@@ -20,24 +15,13 @@ from mimickit_hydra.agents.registry import make_agent
 from mimickit_hydra.config.schema import ADDAgentConfig, AMPAgentConfig, ASEAgentConfig
 
 METHODS = {"AMP": (AMPAgentConfig, DISC), "ADD": (ADDAgentConfig, DISC), "ASE": (ASEAgentConfig, ASE)}
-WORLD = 2
 
 
-def run_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD, timeout=timedelta(seconds=30)
-    )
-    try:
-        torch.save({name: exercise(rank, name) for name in METHODS}, Path(folder) / f"rank{rank}.pt")
-    except Exception:
-        (Path(folder) / f"error{rank}.txt").write_text(traceback.format_exc())
-        raise
-    finally:
-        dist.destroy_process_group()
+def exercise(rank: int) -> dict[str, object]:
+    return {name: train(rank, name) for name in METHODS}
 
 
-def exercise(rank: int, name: str) -> dict[str, object]:
+def train(rank: int, name: str) -> dict[str, object]:
     torch.manual_seed(10 + rank)
     config_class, values = METHODS[name]
     agent = make_agent(toy_config(config_class, agent_name=name, **values), ToyStyleEnv(4), "cpu", Comm())
@@ -55,22 +39,7 @@ def exercise(rank: int, name: str) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    context = mp.get_context("spawn")
-    processes = [context.Process(target=run_rank, args=(rank, str(folder)), daemon=True) for rank in range(WORLD)]
-    try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(120)
-        errors = "".join(path.read_text() for path in folder.glob("error*.txt"))
-        assert [process.exitcode for process in processes] == [0, 0], errors
-    finally:
-        for process in processes:
-            if process.is_alive():
-                process.kill()
-                process.join()
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    return run_both(exercise, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", METHODS)
