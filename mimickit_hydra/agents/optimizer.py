@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.agents.flat_optimizers import SGD, AdamW
 from mimickit_hydra.config.one_line import suggestion
 from mimickit_hydra.config.schema import OptimizerConfig
 
@@ -57,14 +58,12 @@ class HeadOptimizer:
             start = end
         return flat
 
-    def _make(self, config: OptimizerConfig) -> torch.optim.Optimizer:
-        fused = self._flat.device.type in ("cpu", "cuda")
+    def _make(self, config: OptimizerConfig) -> SGD | AdamW:
         rate, decay = float(config.learning_rate), float(config.weight_decay)
         if config.type == "SGD":
-            return torch.optim.SGD([self._flat], lr=rate, momentum=SGD_MOMENTUM, weight_decay=decay, fused=fused)
+            return SGD(self._flat, rate, decay, SGD_MOMENTUM)
         if config.type in ("Adam", "AdamW"):  # decoupled weight decay: Loshchilov & Hutter 2019
-            capturable = self._flat.device.type == "cuda"  # its step counter stays on the device, for graphs
-            return torch.optim.AdamW([self._flat], lr=rate, weight_decay=decay, fused=fused, capturable=capturable)
+            return AdamW(self._flat, rate, decay)
         near = suggestion(config.type, OPTIMIZER_TYPES)
         raise AgentError(
             f"agent.{self.name}_optimizer.type: {config.type!r} is not one of {', '.join(OPTIMIZER_TYPES)}{near}"
@@ -111,11 +110,10 @@ class HeadOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Step counter and moments, flat over the parameters in the order of the head."""
-        moments = self._optimizer.state.get(self._flat, {})
         return {
             "type": type(self._optimizer).__name__,
             "steps": self.steps,
-            "moments": {key: value.clone() for key, value in moments.items() if isinstance(value, Tensor)},
+            "moments": {key: value.clone() for key, value in self._optimizer.moments.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -133,6 +131,5 @@ class HeadOptimizer:
                     f"this network has {self._flat.numel()} parameters"
                 )
         self.steps = int(state["steps"])
-        self._optimizer.state[self._flat] = {
-            key: value.to(self._flat.device).clone() for key, value in state["moments"].items()
-        }
+        for key, value in self._optimizer.moments.items():  # in place: a graph may hold them
+            value.copy_(state["moments"][key]) if key in state["moments"] else value.zero_()
