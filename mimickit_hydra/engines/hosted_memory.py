@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import tempfile
+import weakref
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -72,12 +73,8 @@ class _Allocation:
 
     def __init__(self, address: int, free: str) -> None:
         self.address = address
-        self._free = free
-        self._process = os.getpid()
-
-    def __del__(self) -> None:
-        if os.getpid() == self._process:
-            getattr(_driver(), self._free)(ctypes.c_uint64(self.address))
+        release = weakref.finalize(self, getattr(_driver(), free), ctypes.c_uint64(address))
+        release.atexit = False  # the driver cleans up after a process itself
 
 
 class _Part:

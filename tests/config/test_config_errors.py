@@ -57,6 +57,11 @@ def test_mistakes_that_hydra_finds(override: str, expected: str) -> None:
 
 
 VALUES = [
+    (
+        "engine.python=/no/python",
+        "engine=mujoco: engine.python=/no/python does not exist, must be a Python interpreter",
+    ),
+    ("engine.worker_timeout=0", "engine.worker_timeout: found 0.0, must be more than 0"),
     ("num_envs=0", "num_envs: found 0, must be 1 or more"),
     ("num_envs=-4", "num_envs: found -4, must be 1 or more"),
     ("mode=trian", "mode: found 'trian', must be one of train, test; nearest: train"),
@@ -140,6 +145,17 @@ def test_an_engine_that_is_not_installed_says_how_to_install_it(monkeypatch: pyt
     line = line_of(["engine=newton"])
     assert line.startswith("engine=newton: not installed (no module newton, warp, mujoco_warp): pip install")
     assert line.endswith("or use engine=mujoco")
+
+
+def test_an_engine_that_another_python_may_have_says_how_to_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MIMICKIT_ISAAC_GYM_PYTHON", raising=False)
+    line = line_of(["engine=isaac_gym"])
+    assert "engine=isaac_gym: not installed (no module isaacgym)" in line
+    assert "engine.python=/path/to/python or MIMICKIT_ISAAC_GYM_PYTHON=/path/to/python" in line
+    monkeypatch.setenv("MIMICKIT_ISAAC_GYM_PYTHON", "/no/python")
+    assert line_of(["engine=isaac_gym"]).startswith(
+        "engine=isaac_gym: MIMICKIT_ISAAC_GYM_PYTHON=/no/python does not exist"
+    )
 
 
 @pytest.mark.parametrize("engine", ["isaac_lab", "isaac_gym"])
