@@ -101,6 +101,8 @@ def _arguments(command: str, before: Sequence[str], current: str) -> list[str]:
         return list(groups()) if not before else []
     if command == "explain":
         return _overrides(current) if before else [text.rstrip("=") for text in _overrides(current)]
+    if command == "doctor" and not current.startswith("-"):
+        return _overrides(current)
     if command == "diff":
         return groups()["experiment"].option_names() if len(before) < 2 else []
     if command == "completion":

@@ -68,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
         control,
         convert,
         diff,
+        doctor,
         explain,
         export,
         listing,
@@ -82,7 +83,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mimickit-hydra {__version__}")
     subparsers: Any = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     subparsers.add_parser("train", help="train or test a policy (the same as train.py)", add_help=False)
-    for module in (listing, explain, diff, convert, assets, prior, sim2sim, sweep, status, control, report, export):
+    for module in (
+        listing,
+        explain,
+        diff,
+        doctor,
+        convert,
+        assets,
+        prior,
+        sim2sim,
+        sweep,
+        status,
+        control,
+        report,
+        export,
+    ):
         module.add_parser(subparsers)
     if importlib.util.find_spec("mimickit_hydra.cli.motion") is not None:
         _add_motion(subparsers)

@@ -271,6 +271,7 @@ HEAVY = ("torch", "mujoco", "matplotlib", "imageio", "tensorboard", "rich")
         "explain agent.actor_epochs",
         "diff walk_30min debug=smoke",
         "--help",
+        "doctor --help",
         "completion query -- 'mimickit train engine='",
     ],
 )
