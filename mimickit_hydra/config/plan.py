@@ -1,26 +1,30 @@
 """From a sweep's command line to the frozen config of each of its runs, a few milliseconds a run.
 
 Hydra's own sweeper composes every run twice. Here runs that choose the same groups are composed once; the values that
-differ are then set on copies, in the same order and by the same rules as Hydra applies them.
+differ are then set on copies, in the same order and by the same rules as Hydra applies them. Where nothing else depends
+on such a value (a seed, a step size) it is set on the dataclasses themselves.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.config.schema import LaunchConfig, LocalLaunchConfig
+from mimickit_hydra.config.schema import LaunchConfig, LocalLaunchConfig, RunConfig
 
 MAX_RUNS = 10_000  # more is a mistake in a range
 _LAUNCH = re.compile(r"^\+?launch(\.[\w-]+)*=")
+_INTERPOLATION = re.compile(r"\$\{([^}]*)")
+_KEY = re.compile(r"\w[\w.]*")
 _PRESET = re.compile(r"^(sweep|experiment|debug|hydra[./][\w./]+)=[^,()]*$")
 
 
@@ -108,32 +112,32 @@ def plan_sweep(overrides: Sequence[str], *, here: bool = True) -> Plan:
 
 def plan_runs(runs: Sequence[Sequence[str]], *, first: int = 0, here: bool = True) -> Plan:
     """The same for runs whose overrides are known; the first of them has number ``first``."""
-    from mimickit_hydra.config.compose import to_run
     from mimickit_hydra.config.frozen import freeze
     from mimickit_hydra.config.validate import validate
 
-    composer = _Composer()
-    width = len(str(first + len(runs) - 1)) if first == 0 else 1
     varying = _varying(runs)
+    composer = _Composer(varying)
+    width = len(str(first + len(runs) - 1)) if first == 0 else 1
     planned, sweep_dir = [], ""
     for number, chosen in enumerate(runs, first):
-        cfg, hydra = composer.compose(chosen)
-        if cfg.rand_seed is None:  # drawn at submission: a run that is started again is the same run
-            OmegaConf.update(cfg, "rand_seed", (time.time_ns() + number) % 2**31)
+        composed, values = composer.compose(chosen)
+        run = composed.run_with(values)
+        if run.rand_seed is None:  # drawn at submission: a run that is started again is the same run
+            values["rand_seed"] = (time.time_ns() + number) % 2**31
+        hydra = composed.hydra
         if not sweep_dir:
-            given = str(cfg.out_dir) if composer.has_out_dir(chosen) else hydra.dir
+            given = str(run.out_dir) if composer.has_out_dir(chosen) else hydra.dir
             sweep_dir = os.path.abspath(os.path.expanduser(given))
-        name = hydra.subdir or _short_name(cfg, str(number).zfill(width))
-        OmegaConf.update(cfg, "out_dir", f"{sweep_dir}/{name}")
-        run = to_run(cfg)
+        name = hydra.subdir or _short_name(run, str(number).zfill(width))
+        run = composed.run_with({**values, "out_dir": f"{sweep_dir}/{name}"})
         validate(run, machine=here)
         varied = [text for text in chosen if text in varying]
-        planned.append(PlannedRun(name, list(chosen), varied, freeze(cfg, hydra.choices, chosen, run)))
+        planned.append(PlannedRun(name, list(chosen), varied, freeze(composed.cfg, hydra.choices, chosen, run)))
     return Plan(sweep_dir, planned)
 
 
-def _short_name(cfg: DictConfig, number: str) -> str:
-    return f"{number}_{cfg.method.name}_{cfg.character.name}_{cfg.engine.engine_name}"
+def _short_name(run: RunConfig, number: str) -> str:
+    return f"{number}_{run.method.name}_{run.character.name}_{run.engine.engine_name}"
 
 
 # ---------------------------------------------------------------------------------------------------------- composing
@@ -146,14 +150,102 @@ class _HydraParts:
     choices: dict[str, Any]
 
 
-class _Composer:
-    """Composes each set of group choices once."""
+class _Composed:
+    """A composed config, and the same as dataclasses."""
 
-    def __init__(self) -> None:
+    def __init__(self, cfg: DictConfig, hydra: _HydraParts) -> None:
+        from mimickit_hydra.config.compose import to_run
+
+        self.cfg = cfg
+        self.hydra = hydra
+        self._run = to_run(cfg)
+        self._references = _references(cfg)
+
+    def run_with(self, values: Mapping[str, Any]) -> RunConfig:
+        """The run with other values of leaves; other values follow where they depend on one of these."""
+        from mimickit_hydra.config.compose import to_run
+
+        if not any(self._is_referred_to(key) for key in values):
+            run = self._run
+            for key, value in values.items():
+                run = _replaced(run, key.split("."), value)
+            return run
+        cfg = self.cfg.copy()
+        for key, value in values.items():
+            OmegaConf.update(cfg, key, value)
+        return to_run(cfg)
+
+    def _is_referred_to(self, key: str) -> bool:
+        parts = key.split(".")
+        above = (".".join(parts[: end + 1]) for end in range(len(parts)))
+        return self._references is None or any(name in self._references for name in above)
+
+    def leaf(self, key: str, value: Any) -> Any:
+        """``value`` converted as the config's node converts it; KeyError where that is no plain leaf on its own."""
+        from omegaconf import ValueNode
+        from omegaconf.errors import OmegaConfBaseException
+
+        node: Any = self.cfg
+        for part in key.split("."):
+            node = node._get_node(part) if isinstance(node, DictConfig) and not node._is_none() else None
+        if not isinstance(node, ValueNode) or isinstance(value, (list, dict)) or "${" in str(value):
+            raise KeyError(key)
+        try:
+            return node.validate_and_convert(value)
+        except OmegaConfBaseException:  # said better by the slow way
+            raise KeyError(key) from None
+
+
+def _references(cfg: DictConfig) -> set[str] | None:
+    """What interpolations in ``cfg`` refer to; None where that cannot be read off their text."""
+    found = _INTERPOLATION.findall(OmegaConf.to_yaml(cfg, resolve=False))
+    plain = [text for text in found if not text.startswith("now:")]
+    return set(plain) if all(map(_KEY.fullmatch, plain)) else None
+
+
+def _replaced(config: Any, path: Sequence[str], value: Any) -> Any:
+    """A frozen dataclass, or a dictionary, with one leaf changed."""
+    if len(path) > 1:
+        before = config[path[0]] if isinstance(config, dict) else getattr(config, path[0])
+        value = _replaced(before, path[1:], value)
+    return {**config, path[0]: value} if isinstance(config, dict) else dataclasses.replace(config, **{path[0]: value})
+
+
+class _Composer:
+    """Composes each set of group choices once, with the values that all runs share."""
+
+    def __init__(self, varying: Collection[str]) -> None:
+        self._varying = varying
         self._bases: dict[tuple[str, ...], tuple[DictConfig, _HydraParts]] = {}
+        self._composed: dict[tuple[str, ...], _Composed | None] = {}
         self._parsed: dict[str, Any] = {}
 
-    def compose(self, overrides: Sequence[str]) -> tuple[DictConfig, _HydraParts]:
+    def compose(self, overrides: Sequence[str]) -> tuple[_Composed, dict[str, Any]]:
+        """The config, and values of leaves that are to be set on top of it."""
+        own = [text for text in overrides if text in self._varying and self._is_plain(text)]
+        shared = tuple(text for text in overrides if text not in own)
+        if shared not in self._composed:
+            self._composed[shared] = self._compose_shared(shared)
+        found = self._composed[shared]
+        if found is None:
+            return self._compose(overrides), {}
+        try:
+            return found, {key: found.leaf(key, value) for key, value in map(self._key_and_value, own)}
+        except KeyError:
+            return self._compose(overrides), {}
+
+    def _compose_shared(self, overrides: tuple[str, ...]) -> _Composed | None:
+        """None where the values that all runs share make no run on their own."""
+        try:
+            return self._compose(overrides)
+        except Exception:
+            return None
+
+    def _key_and_value(self, text: str) -> tuple[str, Any]:
+        parsed = self._parse(text)
+        return parsed.key_or_group, parsed.value()
+
+    def _compose(self, overrides: Sequence[str]) -> _Composed:
         from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
         plain = [text for text in overrides if self._is_plain(text)]
@@ -163,7 +255,7 @@ class _Composer:
         base, hydra = self._bases[base_key]
         cfg = base.copy()
         ConfigLoaderImpl._apply_overrides_to_config([self._parse(text) for text in plain], cfg)
-        return cfg, hydra
+        return _Composed(cfg, hydra)
 
     def has_out_dir(self, overrides: Sequence[str]) -> bool:
         return any(self._parse(text).key_or_group == "out_dir" for text in overrides)

@@ -17,11 +17,11 @@ from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.envs.env import Env
 from mimickit_hydra.envs.imitation import ImitationEnv
-from mimickit_hydra.runtime.checkpoint import save_checkpoint
 from mimickit_hydra.runtime.loggers import LoggerGroup
 from mimickit_hydra.runtime.pose_error import PoseError
 from mimickit_hydra.runtime.progress import Progress
 from mimickit_hydra.runtime.rng import rng_state, set_rng_state
+from mimickit_hydra.runtime.saver import CheckpointSaver
 from mimickit_hydra.runtime.signals import StopSignal
 from mimickit_hydra.runtime.state_file import StateReporter
 from mimickit_hydra.runtime.timers import Timers
@@ -77,7 +77,7 @@ class Trainer:
         self.progress: Progress | None = None
         self.state_reporter: StateReporter | None = None
         self.state = TrainState()
-        self.last_checkpoint: Path | None = None
+        self.saver = CheckpointSaver(settings.run_dir, comm)
         self._seconds: dict[str, float] = {}  # per section since the last output
         self._restored = False
 
@@ -91,10 +91,15 @@ class Trainer:
     ) -> str:
         """Train and return why the loop ended: ``max_samples``, ``max_minutes`` or a signal's name."""
         self.logger, self.progress, self.state_reporter = logger, progress, state_reporter
+        with self.saver:
+            return self._loop()
+
+    def _loop(self) -> str:
         start = time.monotonic() - self.state.wall_time
         end_reason = self._resume() if self._restored else None
         while end_reason is None:
             row = self._iterate()
+            self.saver.check()
             self.state.wall_time = time.monotonic() - start
             end_reason = self._end_reason()
             due = self._is_output_iteration() or self._budget_spent()
@@ -142,7 +147,7 @@ class Trainer:
         """A signal leaves no time for a test: keep the row, so that the next start goes on exactly here."""
         self.state.pending_row = dict(row) if due else None
         self._report({**row, **self.state.test_row}, output=False)
-        self._save(None)
+        self._save(None, wait=True)
 
     def _iterate(self) -> dict[str, float]:
         began = time.monotonic()
@@ -207,20 +212,16 @@ class Trainer:
         by_clock = 60.0 * self.settings.max_minutes - spent
         return max(0.0, min(by_samples, by_clock))
 
-    def _save(self, metric: float | None) -> None:
+    def _save(self, metric: float | None, *, wait: bool = False) -> None:
         if metric is not None:
             self.state.best_return = max(self.state.best_return, metric)
-        payload = self.payload()
-        path = save_checkpoint(
-            self.settings.run_dir,
-            payload,
+        self.saver.save(
+            self.payload(),
             iteration=self.agent.iteration,
             metric=metric,
-            rank=self.comm.rank,
             keep_int=self.settings.save_int_models,
+            wait=wait,
         )
-        self.comm.barrier()  # nobody goes on before all files of this iteration are complete
-        self.last_checkpoint = path
 
     def payload(self) -> dict[str, Any]:
         """Everything needed to continue as if nothing had happened (tensors, numbers, strings only)."""
@@ -251,8 +252,13 @@ class Trainer:
         self.env.load_state_dict(payload["env"])
         self.state = TrainState(**payload["trainer"])
         set_rng_state(payload["rng"])
-        self.last_checkpoint = path
+        self.saver.last = path
         self._restored = True
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The newest that is complete."""
+        return self.saver.last
 
     def _dump_non_finite(self, where: str) -> str:
         """Keep what is needed to look into the failure, and say where it happened."""

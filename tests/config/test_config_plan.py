@@ -97,3 +97,22 @@ def test_a_frozen_config_of_another_version_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another version") as raised:
         read_frozen(tmp_path / "f.yaml")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        ["rand_seed=3,4", "agent.actor_optimizer.learning_rate=1e-4,2e-4", "max_samples=1e5,200000"],
+        ["num_envs=8,16", "env.episode_length=1,2.5", "rand_seed=1"],  # a number that becomes a float
+        ["method.num_envs=8,16", "rand_seed=1"],  # num_envs follows
+        ["env.key_bodies=[head],[left_hand]", "logger.wandb_project='a b','1e5'", "rand_seed=1"],
+        ["method=deepmimic,amp", "launch=packed", "launch.parallel=1,2", "rand_seed=1"],
+    ],
+)
+def test_each_run_is_what_hydra_composes_from_its_overrides(axes: list[str], tmp_path: Path) -> None:
+    planned = plan_sweep([*axes, f"out_dir={tmp_path}/s"]).runs
+    assert len(planned) > 1
+    for run in planned:
+        (tmp_path / "frozen.yaml").write_text(run.frozen)
+        expected = dataclasses.replace(to_run(compose(run.overrides)), out_dir=f"{tmp_path}/s/{run.name}")
+        assert read_frozen(tmp_path / "frozen.yaml").run == expected
