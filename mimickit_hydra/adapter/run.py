@@ -19,6 +19,7 @@ from mimickit_hydra.adapter.export import model_weights
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.schema import RunConfig
+from mimickit_hydra.engines.hosted import HostedEngine
 from mimickit_hydra.runtime.checkpoint import (
     LoadedCheckpoint,
     has_complete_checkpoint,
@@ -28,7 +29,7 @@ from mimickit_hydra.runtime.checkpoint import (
 from mimickit_hydra.runtime.lock import RunLock, job_id
 from mimickit_hydra.runtime.processes import check_devices, launch, outside_task
 from mimickit_hydra.runtime.rng import seed_everything
-from mimickit_hydra.runtime.run_dir import prepare_run_dir, write_run_files
+from mimickit_hydra.runtime.run_dir import add_versions, prepare_run_dir, write_run_files
 from mimickit_hydra.runtime.signals import STOPPED_EXIT_CODE, Stopped, StopSignal
 from mimickit_hydra.runtime.state_file import FAILED, FINISHED, STOPPED, StateReporter
 
@@ -131,7 +132,11 @@ def _build(comm: Comm, device: torch.device, job: Job, num_envs: int | None = No
         # Threads that wait for each other would take the cores from the physics; the agent asks for more where it pays.
         torch.set_num_threads(1)
     seed_everything((job.run.rand_seed or 0) + SEED_STRIDE * comm.rank)
-    return build(job.run, comm, device, num_envs=num_envs)
+    parts = build(job.run, comm, device, num_envs=num_envs)
+    if comm.is_root and isinstance(parts.engine, HostedEngine):
+        python = {"executable": parts.engine.worker_python, **parts.engine.worker_versions}
+        add_versions(job.run_dir, f"engine={parts.engine.name}", python)
+    return parts
 
 
 # ---------------------------------------------------------------------------------------------------------------- train

@@ -94,6 +94,10 @@ class HostedEngine(Engine):
         return self._worker.versions
 
     @property
+    def worker_python(self) -> str:
+        return self._worker.where.python
+
+    @property
     def worker_pid(self) -> int:
         return self._worker.pid
 

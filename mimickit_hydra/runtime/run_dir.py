@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mimickit_hydra.config.errors import UserError
@@ -75,6 +75,14 @@ def write_run_files(path: Path, resolved_config_yaml: str, overrides: Sequence[s
     write_text_atomic(path / "git.diff", diff)
     write_text_atomic(path / "config.yaml", resolved_config_yaml)
     return path
+
+
+def add_versions(path: Path, key: str, found: Mapping[str, str]) -> None:
+    """Add what another interpreter has, such as the one of a hosted engine, to the newest versions.json of a run."""
+    resumed = sorted(Path(path).glob("resumed_*/versions.json"), key=lambda file: int(file.parent.name.split("_")[1]))
+    file = resumed[-1] if resumed else Path(path) / "versions.json"
+    known = json.loads(file.read_text())
+    write_text_atomic(file, json.dumps({**known, key: dict(found)}, indent=2) + "\n")
 
 
 def versions() -> dict[str, object]:
@@ -147,4 +155,4 @@ def _nearest(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-__all__ = ["MARKS", "RunDirError", "git_state", "prepare_run_dir", "versions", "write_run_files"]
+__all__ = ["MARKS", "RunDirError", "add_versions", "git_state", "prepare_run_dir", "versions", "write_run_files"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -32,6 +34,9 @@ def test_a_hosted_run_stopped_and_resumed_equals_one_in_process(tmp_path: Path) 
     submit(*every, HOSTED, f"max_samples={4 * SAMPLES}", f"out_dir={hosted}", cwd=tmp_path)
     submit(*every, HOSTED, f"max_samples={6 * SAMPLES}", f"resume={hosted}", cwd=tmp_path)
     assert_same_run(plain, hosted)
+    worker = json.loads((hosted / "versions.json").read_text())["engine=mujoco"]
+    assert worker["executable"] == sys.executable
+    assert worker["python"] == platform.python_version()
 
 
 @pytest.mark.slow

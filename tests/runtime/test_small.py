@@ -15,7 +15,14 @@ import torch
 
 from mimickit_hydra.runtime.checkpoint import load_checkpoint, save_checkpoint
 from mimickit_hydra.runtime.rng import rng_state, seed_everything, set_rng_state
-from mimickit_hydra.runtime.run_dir import RunDirError, git_state, prepare_run_dir, versions, write_run_files
+from mimickit_hydra.runtime.run_dir import (
+    RunDirError,
+    add_versions,
+    git_state,
+    prepare_run_dir,
+    versions,
+    write_run_files,
+)
 from mimickit_hydra.runtime.signals import StopSignal
 from mimickit_hydra.runtime.timers import Timers
 
@@ -96,6 +103,9 @@ def test_run_dir_new_used_resume(tmp_path: Path) -> None:
     prepare_run_dir(path, resume=True)
     assert write_run_files(path, "mode: other\n", []).name == "resumed_1"
     assert write_run_files(path, "mode: other\n", []).name == "resumed_2"
+    add_versions(path, "engine=isaac_gym", {"python": "3.8.18"})
+    assert json.loads((path / "resumed_2" / "versions.json").read_text())["engine=isaac_gym"] == {"python": "3.8.18"}
+    assert "engine=isaac_gym" not in json.loads((path / "versions.json").read_text())
     assert (path / "config.yaml").read_text() == "mode: train\n"
 
 
