@@ -110,6 +110,7 @@ ENGINES: dict[str, tuple[str, Factory]] = {
     "mujoco": ("mujoco", _on("cpu")),
     "mujoco-rollout": ("mujoco", _mujoco_without_batch),
     "hosted-mujoco": ("mujoco", _hosted("mujoco")),
+    "isaac_gym-real": ("isaac_gym", _on("cpu")),  # a worker a scene: one process can hold one simulation
     # Not the simulator: a stand-in of its interface with MuJoCo beneath, see tests/emulator.
     "isaac_gym-emulated": ("isaac_gym", _hosted("isaac_gym", path=EMULATOR)),
     "isaac_gym-emulated-py38": ("isaac_gym", _hosted("isaac_gym", PYTHON38, EMULATOR)),
@@ -119,6 +120,7 @@ ENGINES: dict[str, tuple[str, Factory]] = {
 }
 
 
+SLOW = ("[isaac_gym-real", "[isaac_gym-emulated-py38")
 SLOW_ON_NEWTON = ("test_explicit_pd_tends_to_the_implicit_one", "test_feet_carry_the_weight")
 
 
@@ -147,7 +149,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip("needs a CUDA device"))
             if name not in ON_CUDA:
                 item.add_marker(pytest.mark.slow)
-        elif (name in SLOW_ON_NEWTON and "[newton" in item.name) or "[isaac_gym-emulated-py38" in item.name:
+        elif (name in SLOW_ON_NEWTON and "[newton" in item.name) or any(label in item.name for label in SLOW):
             item.add_marker(pytest.mark.slow)
 
 
