@@ -28,7 +28,7 @@ def model_weights(path: Path) -> ModelWeights:
         path = best
     elif bare.exists() and not best.parent.exists():  # the run directory of a checkout
         path = bare
-    loaded = load_checkpoint(path)
+    loaded = load_checkpoint(path, replay=False)
     if "agent" not in loaded.payload:
         return ModelWeights(loaded.payload, loaded.path, False, loaded.warnings)
     try:

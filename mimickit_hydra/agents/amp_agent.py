@@ -141,7 +141,8 @@ class AdversarialAgent(PPOAgent):
 
     def _load_extra_state(self, saved: Mapping[str, Any]) -> None:
         super()._load_extra_state(saved)
-        self._replay.load_state_dict(saved["replay"], "replay buffer (agent.disc_buffer_size)")
+        if "replay" in saved:  # older checkpoints do without: the buffer fills again
+            self._replay.load_state_dict(saved["replay"], "replay buffer (agent.disc_buffer_size)")
 
 
 class AMPAgent(AdversarialAgent):

@@ -2,6 +2,7 @@
 
 ``run_dir/checkpoints`` holds ``ckpt_<iteration>.pt`` of the last iterations, ``last.pt`` and ``best.pt`` (other names
 of one of them) and ``best.json`` (whose metric that was). Process ``r > 0`` writes ``ckpt_<iteration>.rank<r>.pt``.
+A replay buffer, up to a gigabyte that only the next iteration needs, lies beside the newest: ``replay_<iteration>.pt``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from mimickit_hydra.runtime.files import TMP_SUFFIX, link_atomic, write_atomic, 
 
 FOLDER = "checkpoints"
 _NAME = re.compile(r"ckpt_(\d{10,})(?:\.rank(\d+))?\.pt")
+_REPLAY_NAME = re.compile(r"replay_(\d{10,})(?:\.rank(\d+))?\.pt")
+_REPLAY = ("agent", "extra", "replay")  # where a payload has its replay buffer, and then the name of its file
 
 
 class CheckpointError(UserError):
@@ -49,6 +52,11 @@ def list_checkpoints(run_dir: Path, rank: int = 0) -> list[Path]:
         if match and int(match.group(2) or 0) == rank:
             found.append((int(match.group(1)), path))
     return [path for _, path in sorted(found)]
+
+
+def replay_path(checkpoint: Path) -> Path:
+    """Where the replay buffer of a checkpoint lies."""
+    return checkpoint.with_name(checkpoint.name.replace("ckpt_", "replay_", 1))
 
 
 def has_complete_checkpoint(run_dir: Path, world_size: int) -> bool:
@@ -79,10 +87,13 @@ def save_checkpoint(
     for good. CheckpointError when it cannot be written; older checkpoints are untouched then.
     """
     path = checkpoint_path(run_dir, iteration, rank)
+    rest, replay = _without_replay(payload, replay_path(path).name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_leftovers(path.parent, rank)
-        write_atomic(path, lambda file: torch.save(dict(payload), file), check=_verify)
+        if replay is not None:
+            write_atomic(replay_path(path), lambda file: torch.save(replay, file), check=_verify)
+        write_atomic(path, lambda file: torch.save(rest, file), check=_verify)
         if rank == 0:
             link_atomic(path, path.parent / "last.pt")
             _update_best(path, iteration, metric)
@@ -95,6 +106,7 @@ def save_checkpoint(
     except (OSError, RuntimeError) as error:
         raise CheckpointError(_write_failure(path, error, run_dir, rank)) from error
     _rotate(run_dir, path, max(keep_last, 1), rank)
+    _rotate_replays(run_dir, path, rank, several=payload.get("world_size", 1) != 1)
     return path
 
 
@@ -122,6 +134,26 @@ def _rotate(run_dir: Path, newest: Path, keep: int, rank: int) -> None:
             path.unlink()
 
 
+def _rotate_replays(run_dir: Path, newest: Path, rank: int, *, several: bool) -> None:
+    """Keep the newest; with several processes, which may not all have got that far, those of every checkpoint."""
+    kept = {replay_path(path) for path in (list_checkpoints(run_dir, rank) if several else [newest])}
+    for path in newest.parent.glob("replay_*.pt"):
+        match = _REPLAY_NAME.fullmatch(path.name)
+        if match and int(match.group(2) or 0) == rank and path not in kept:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _without_replay(payload: Mapping[str, Any], name: str) -> tuple[dict[str, Any], Any]:
+    """The payload with ``name`` in place of its replay buffer, and the buffer, or None if it has none."""
+    top, middle, key = _REPLAY
+    agent = payload.get(top)
+    extra = agent.get(middle) if isinstance(agent, Mapping) else None
+    if not isinstance(agent, Mapping) or not isinstance(extra, Mapping) or key not in extra:
+        return dict(payload), None
+    return {**payload, top: {**agent, middle: {**extra, key: name}}}, extra[key]
+
+
 def _update_best(path: Path, iteration: int, metric: float | None) -> None:
     if metric is None or not math.isfinite(metric):
         return
@@ -141,8 +173,8 @@ def _best_metric(record: Path) -> float:
 
 def _drop_leftovers(folder: Path, rank: int) -> None:
     """Remove temporary files of a process that was killed while it wrote."""
-    for path in folder.glob(f".ckpt_*{TMP_SUFFIX}"):
-        match = _NAME.match(path.name[1:])
+    for path in (*folder.glob(f".ckpt_*{TMP_SUFFIX}"), *folder.glob(f".replay_*{TMP_SUFFIX}")):
+        match = _NAME.match(path.name[1:]) or _REPLAY_NAME.match(path.name[1:])
         if match and int(match.group(2) or 0) == rank:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -160,21 +192,28 @@ def _write_failure(path: Path, error: Exception, run_dir: Path, rank: int) -> st
 
 
 def load_checkpoint(
-    path_or_run_dir: Path | str, *, rank: int = 0, world_size: int = 1, map_location: Any = "cpu"
+    path_or_run_dir: Path | str,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    map_location: Any = "cpu",
+    replay: bool = True,
 ) -> LoadedCheckpoint:
     """Read a checkpoint file, or the newest good one of a run directory.
 
     In a run directory a damaged checkpoint is passed over for the one before it, with a line that says so. A checkpoint
     counts as good when the files of all ``world_size`` processes are, so that all processes choose the same one.
-    Nothing in the file is executed: content other than tensors and plain values is refused. CheckpointError when there
-    is nothing to load.
+    Nothing in the file is executed: content other than tensors and plain values is refused. A replay buffer that is
+    gone or damaged is left out, with a line; without ``replay``, or from a single file, it is not read. CheckpointError
+    when there is nothing to load.
     """
     path = Path(path_or_run_dir)
     if path.is_dir():
-        return _load_newest(path, rank, world_size, map_location)
+        return _load_newest(path, rank, world_size, map_location, replay)
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; expected a checkpoint file or a run directory")
-    return LoadedCheckpoint(load_file(path, map_location=map_location), path, [])
+    payload, _ = _take_replay(load_file(path, map_location=map_location))
+    return LoadedCheckpoint(payload, path, [])
 
 
 def load_file(path: Path, *, map_location: Any = "cpu", mmap: bool = False) -> dict[str, Any]:
@@ -196,7 +235,7 @@ def load_file(path: Path, *, map_location: Any = "cpu", mmap: bool = False) -> d
     return payload
 
 
-def _load_newest(run_dir: Path, rank: int, world_size: int, map_location: Any) -> LoadedCheckpoint:
+def _load_newest(run_dir: Path, rank: int, world_size: int, map_location: Any, replay: bool) -> LoadedCheckpoint:
     if run_dir.name == FOLDER:
         run_dir = run_dir.parent
     candidates = list_checkpoints(run_dir)
@@ -210,11 +249,33 @@ def _load_newest(run_dir: Path, rank: int, world_size: int, map_location: Any) -
                 if other != rank:
                     load_file(checkpoint_path(run_dir, iteration, other), mmap=True)
             path = checkpoint_path(run_dir, iteration, rank)
-            return LoadedCheckpoint(load_file(path, map_location=map_location), path, warnings)
+            payload, has_replay = _take_replay(load_file(path, map_location=map_location))
+            if has_replay and replay:
+                _add_replay(payload, path, map_location, warnings)
+            return LoadedCheckpoint(payload, path, warnings)
         except CheckpointError as error:
             rest = f"falling back to {candidates[index - 1].name}" if index else "there is none before it"
             warnings.append(f"checkpoint {error}; {rest}")
     raise CheckpointError(f"{run_dir} has no good checkpoint: {warnings[0]}")
+
+
+def _take_replay(payload: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The payload without the name of its replay buffer's file, and whether there was one."""
+    top, middle, key = _REPLAY
+    agent = payload.get(top)
+    extra = agent.get(middle) if isinstance(agent, dict) else None
+    if not isinstance(extra, dict) or not isinstance(extra.get(key), str):
+        return payload, False
+    del extra[key]
+    return payload, True
+
+
+def _add_replay(payload: dict[str, Any], path: Path, map_location: Any, warnings: list[str]) -> None:
+    top, middle, key = _REPLAY
+    try:
+        payload[top][middle][key] = load_file(replay_path(path), map_location=map_location)
+    except CheckpointError as error:
+        warnings.append(f"{error}; going on with an empty replay buffer")
 
 
 def _archive_problem(path: Path) -> str | None:

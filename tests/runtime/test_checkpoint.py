@@ -214,3 +214,50 @@ def test_read_only_folder(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file in the way")
     with pytest.raises(CheckpointError, match="cannot write checkpoint"):
         save(tmp_path, 1)
+
+
+# -------------------------------------------------------------------------------------------------------------- replay
+
+
+def with_replay(value: float, world_size: int = 1) -> dict:
+    replay = {"rows": torch.full((500, 8), value), "pushed": 500}
+    return {"world_size": world_size, "agent": {"model": {"w": torch.ones(3)}, "extra": {"k": 1, "replay": replay}}}
+
+
+def test_the_replay_lies_beside_the_newest_checkpoint_alone(tmp_path: Path) -> None:
+    for iteration in (10, 20, 30):
+        given = with_replay(iteration)
+        save_checkpoint(tmp_path, given, iteration=iteration, metric=-float(iteration), keep_int=True)
+        assert given["agent"]["extra"]["replay"]["pushed"] == 500  # what was given is as it was
+    assert [name for name in names(tmp_path) if "replay" in name] == ["replay_0000000030.pt"]
+    assert all(path.stat().st_size < 8000 for path in (tmp_path / "int_models").iterdir())
+    found = load_checkpoint(tmp_path)
+    assert found.warnings == []
+    assert torch.equal(found.payload["agent"]["extra"]["replay"]["rows"], torch.full((500, 8), 30.0))
+    assert load_checkpoint(tmp_path / "checkpoints" / "best.pt").payload["agent"]["extra"] == {"k": 1}
+
+
+@pytest.mark.parametrize("damage", [truncate, Path.unlink])
+def test_a_replay_that_is_lost_is_left_out(damage: object, tmp_path: Path) -> None:
+    for iteration in (10, 20):
+        save_checkpoint(tmp_path, with_replay(iteration), iteration=iteration, metric=None)
+    damage(tmp_path / "checkpoints" / "replay_0000000020.pt")
+    found = load_checkpoint(tmp_path)
+    assert found.path.name == "ckpt_0000000020.pt"
+    assert found.payload["agent"]["extra"] == {"k": 1}
+    (line,) = found.warnings
+    assert "replay_0000000020.pt" in line
+    assert line.endswith("going on with an empty replay buffer")
+    save_checkpoint(tmp_path, with_replay(30.0), iteration=30, metric=None)
+    assert load_checkpoint(tmp_path).warnings == []
+
+
+def test_with_several_processes_every_checkpoint_keeps_its_replay(tmp_path: Path) -> None:
+    for iteration in (10, 20, 30):
+        for rank in (0, 1):
+            given = with_replay(iteration + rank, world_size=2)
+            save_checkpoint(tmp_path, given, iteration=iteration, metric=None, rank=rank)
+    cp.checkpoint_path(tmp_path, 30, 1).unlink()  # the other process was killed before it was there
+    for rank in (0, 1):
+        found = load_checkpoint(tmp_path, rank=rank, world_size=2).payload
+        assert float(found["agent"]["extra"]["replay"]["rows"][0, 0]) == 20.0 + rank
