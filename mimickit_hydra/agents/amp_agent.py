@@ -10,25 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from mimickit_hydra.agents.agent import OBS_CLIP
-from mimickit_hydra.agents.discriminator import DiscriminatorModel, discriminator_loss, fraction, style_reward
+from mimickit_hydra.agents.discriminator import (
+    DiscriminatorLoss,
+    DiscriminatorModel,
+    discriminator_loss,
+    fraction,
+    style_reward,
+)
 from mimickit_hydra.agents.errors import AgentError
-from mimickit_hydra.agents.normalizers import ObsNormalizer
+from mimickit_hydra.agents.normalizers import DiffNormalizer, ObsNormalizer
 from mimickit_hydra.agents.optimizer import HeadOptimizer
-from mimickit_hydra.agents.ppo_agent import PPOAgent
 from mimickit_hydra.agents.replay import Replay, Ring
+from mimickit_hydra.agents.style_agent import StyleAgent
 from mimickit_hydra.config.schema import AMPAgentConfig
 
 MAX_EVAL_ROWS = 32768  # rows scored at once where the config sets no number: bounds the memory of hidden layers
 MAX_BANK_ROWS = 16384  # demonstrations held at a time
 BANK_SHARE = 8  # an iteration draws one new demonstration for so many of its samples
-FETCH_ROWS = 4096  # demonstrations asked of the environment at a time
+FETCH_ROWS = {"cpu": 4096, "cuda": MAX_BANK_ROWS}  # demonstrations asked of the environment at a time
 
 
-class AdversarialAgent(PPOAgent):
-    """What AMP, ASE and ADD share: a discriminator with its optimiser, its replay and its reward.
-
-    Rollout fields besides PPO's: ``disc_obs`` raw [T, N, D]; ``train_reward`` [T, N], the mix the policy learns from.
-    """
+class AdversarialAgent(StyleAgent):
+    """What AMP, ASE and ADD share: a discriminator with its optimiser, its replay and its reward."""
 
     config: AMPAgentConfig
 
@@ -61,8 +64,6 @@ class AdversarialAgent(PPOAgent):
     def _build_buffer(self) -> None:
         super()._build_buffer()
         size = self.disc_obs_size
-        self.buffer.add_field("disc_obs", size)
-        self.buffer.add_field("train_reward")
         self._disc_batch = self._batch_size("disc_batch_size")
         self._rows = torch.arange(self.buffer.num_samples, device=self.device)
         if self.config.disc_buffer_size < 1:
@@ -74,26 +75,17 @@ class AdversarialAgent(PPOAgent):
         """Positive rows of a discriminator minibatch."""
         return self._disc_batch
 
-    def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:
-        self.buffer["disc_obs"][t].copy_(info["disc_obs"])
+    def _judged_size(self) -> int:
+        return self.disc_obs_size
 
     # ----------------------------------------------------------------------------------------------------------- reward
 
     @torch.no_grad()
     def _build_train_data(self) -> dict[str, Tensor]:
         self._replay.push_rollout(self.buffer.flat("disc_obs"), self.config.disc_replay_samples)
-        rewards, scalars = self._score(self.buffer.flat("disc_obs"))
-        mixed = rewards.view_as(self.buffer["reward"])
-        if self.config.task_reward_weight != 0.0:
-            mixed = mixed + self.config.task_reward_weight * self.buffer["reward"]
-        self.buffer["train_reward"].copy_(mixed)
-        return {**super()._build_train_data(), **scalars}
-
-    def _rewards(self) -> Tensor:
-        return self.buffer["train_reward"]
+        return super()._build_train_data()
 
     def _score(self, disc_obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted reward [S] of raw discriminator observations [S, D], before this iteration's steps; scalars."""
         style = torch.cat([self._style(self._normalize(rows)) for rows in self._eval_chunks(disc_obs)])
         std, mean = torch.std_mean(style)
         return self.config.disc_reward_weight * style, {"disc_reward_mean": mean, "disc_reward_std": std}
@@ -104,9 +96,19 @@ class AdversarialAgent(PPOAgent):
     def _eval_chunks(self, rows: Tensor) -> Sequence[Tensor]:
         return rows.split(self.config.disc_eval_batch_size or MAX_EVAL_ROWS)
 
+    @property
+    def disc_norm(self) -> ObsNormalizer | DiffNormalizer:
+        """Of the rows, counting those of rollouts."""
+        return cast("ObsNormalizer | DiffNormalizer", self.net._disc_obs_norm)
+
     def _normalize(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """What the discriminator sees of raw rows [n, D]."""
-        raise NotImplementedError
+        return self.disc_norm.normalize(rows, out=out)
+
+    def _update_normalizers(self) -> None:
+        super()._update_normalizers()
+        self.disc_norm.record(self.buffer["disc_obs"])
+        self.disc_norm.update(self.comm)
 
     # ----------------------------------------------------------------------------------------------------------- update
 
@@ -132,6 +134,19 @@ class AdversarialAgent(PPOAgent):
 
     def _disc_loss(self, inputs: Tensor, num_negative: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of normalised rows, the negatives first, and its logged parts."""
+        config, model = self.config, self.model
+        loss = discriminator_loss(
+            model._disc_layers,
+            model._disc_logits,
+            inputs,
+            num_negative,
+            config.disc_grad_penalty,
+            config.disc_logit_reg,
+        )
+        return loss.total, self._disc_parts(loss)
+
+    def _disc_parts(self, loss: DiscriminatorLoss) -> dict[str, Tensor]:
+        """What is logged of it."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------------ checkpoints
@@ -171,35 +186,19 @@ class AMPAgent(AdversarialAgent):
     def _renew_bank(self) -> None:
         """Draw demonstrations; while statistics are learned they weigh in them as much as the rollout does."""
         draws = self._bank_draw if self._bank.pushed else self._bank.capacity
-        for start in range(0, draws, FETCH_ROWS):
-            count = min(FETCH_ROWS, draws - start)
+        fetched = FETCH_ROWS[self.device.type]
+        for start in range(0, draws, fetched):
+            count = min(fetched, draws - start)
             rows = self.env.fetch_disc_obs_demo(count)  # type: ignore[attr-defined]
             self._bank.push(rows)
             if self.normalizer_open:
                 samples = self.buffer.num_samples
                 self.disc_norm.record(rows, samples * (start + count) // draws - samples * start // draws)
 
-    def _update_normalizers(self) -> None:
-        super()._update_normalizers()
-        self.disc_norm.record(self.buffer["disc_obs"])
-        self.disc_norm.update(self.comm)
-
-    def _normalize(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        return self.disc_norm.normalize(rows, out=out)
-
     def _fill_positive(self, rows: Tensor) -> None:
         self._bank.sample(rows)
 
-    def _disc_loss(self, inputs: Tensor, num_negative: int) -> tuple[Tensor, dict[str, Tensor]]:
-        config, model = self.config, self.model
-        loss = discriminator_loss(
-            model._disc_layers,
-            model._disc_logits,
-            inputs,
-            num_negative,
-            config.disc_grad_penalty,
-            config.disc_logit_reg,
-        )
+    def _disc_parts(self, loss: DiscriminatorLoss) -> dict[str, Tensor]:
         parts = {
             "disc_grad_penalty": loss.grad_penalty,
             "disc_agent_acc": fraction(loss.negative < 0.0),
@@ -207,9 +206,9 @@ class AMPAgent(AdversarialAgent):
             "disc_agent_logit": loss.negative.mean(),
             "disc_demo_logit": loss.positive.mean(),
         }
-        if config.disc_logit_reg != 0.0:
+        if self.config.disc_logit_reg != 0.0:
             parts["disc_logit_loss"] = loss.logit
-        return loss.total, parts
+        return parts
 
     def _extra_state(self) -> dict[str, Any]:
         return {**super()._extra_state(), "demos": self._bank.state_dict()}

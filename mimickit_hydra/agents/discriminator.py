@@ -61,8 +61,8 @@ def discriminator_loss(
     negative, positive = logits[:num_negative], logits[num_negative:]
     entropy = 0.5 * (F.softplus(negative).mean() + F.softplus(-positive).mean())
     weight = torch.empty_like(logits)
-    weight[:num_negative] = 0.5 / num_negative
-    weight[num_negative:] = 0.5 / max(inputs.shape[0] - num_negative, 1)
+    weight[:num_negative].fill_(0.5 / num_negative)
+    weight[num_negative:].fill_(0.5 / max(inputs.shape[0] - num_negative, 1))
     with torch.no_grad() if grad_penalty == 0.0 else contextlib.nullcontext():
         penalty = mean_squared_input_gradient(layers, hidden, head.weight, weight)
     logit = head.weight.square().sum()
