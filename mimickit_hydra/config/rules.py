@@ -16,6 +16,7 @@ NETS = (
     "fc_3layers_1024units",
 )
 CONTROL_MODES = ("none", "pos", "vel", "torque", "pd_explicit")
+PHYSICS = ("newton", "ovphysx", "isaacsim")  # of engine=isaac_lab
 SAMPLERS = ("ddpm", "ddim")
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 STD_TYPES = ("FIXED", "CONSTANT", "VARIABLE")
@@ -89,6 +90,7 @@ RULES: dict[str, Rule] = {
     "launch.mem": Rule(lambda value: bool(re.fullmatch(r"\d+[KMGT]?B?", value)), "a size such as 16GB or 500MB"),
     "launch.array_parallelism": at_least(1),
     "engine.control_mode": one_of(*CONTROL_MODES),
+    "engine.physics": one_of(*PHYSICS),
     "engine.control_freq": at_least(1),
     "engine.sim_freq": at_least(1),
     "engine.env_spacing": POSITIVE,

@@ -61,7 +61,14 @@ class NewtonEngineConfig(EngineConfig):
 
 @dataclass(frozen=True)
 class IsaacLabEngineConfig(EngineConfig):
-    pass
+    """Isaac Lab 3.0; what follows ``physics`` is Newton's and does nothing with PhysX."""
+
+    physics: str = "newton"  # newton | ovphysx | isaacsim
+    iterations: int = 100  # constraint solver iterations, at most
+    ls_iterations: int = 50
+    impratio: float = 10.0
+    njmax: int = 0  # constraint rows of an environment; 0 = by the number of colliding shapes
+    nconmax: int = 0  # contacts; likewise
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ ENGINES: Dict[str, Entry] = {
         'pip install "mimickit-hydra[newton]"',
     ),
     "isaac_lab": Entry(
-        "mimickit_hydra.engines.isaac_lab_engine", "IsaacLabEngine", ("isaaclab",),
-        "see https://isaac-sim.github.io/IsaacLab for how to install it",
+        "mimickit_hydra.engines.isaac_lab_engine", "IsaacLabEngine", ("isaaclab", "mujoco"),
+        "see docs/engines/isaac_lab.md, and https://isaac-sim.github.io/IsaacLab for Isaac Lab 3.0 (Python 3.12)",
     ),
     "isaac_gym": Entry(
         "mimickit_hydra.engines.isaac_gym_engine", "IsaacGymEngine", ("isaacgym",),

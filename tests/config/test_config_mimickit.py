@@ -27,7 +27,11 @@ LEFT_OUT = {
 }  # fmt: skip
 # What MimicKit's code takes where a file leaves the key out (its specification, sections 3 of both documents).
 CODE_DEFAULTS: dict[str, Any] = {
-    "engine": {},
+    # ours: where an engine runs, and which physics Isaac Lab takes
+    "engine": {
+        "python": None, "worker_timeout": 300.0, "worker_start_timeout": 1800.0,
+        "physics": "newton", "iterations": 100, "ls_iterations": 50, "impratio": 10.0, "njmax": 0, "nconmax": 0,
+    },
     "env": {
         "zero_center_action": False, "init_pose": [], "key_bodies": [], "root_height_obs": True,
         "enable_phase_obs": True, "num_phase_encoding": 0, "enable_tar_obs": False, "tar_obs_steps": [1],
