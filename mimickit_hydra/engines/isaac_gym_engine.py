@@ -103,7 +103,8 @@ class IsaacGymEngine(Engine):
         self._root, self._dof = torch.zeros_like(sim.root), torch.zeros_like(sim.dof)
         self._changed = torch.zeros((n, actors), dtype=torch.bool, device=self._root.device)
         self._actor_ids = torch.arange(n * actors, dtype=torch.int32, device=self._root.device).view(n, actors)
-        self._has_dofs = torch.tensor([obj.model.num_dofs > 0 for obj in self._objects], device=self._root.device)
+        have_dofs = [obj.model.num_dofs > 0 for obj in self._objects]
+        self._has_dofs, self._all_have_dofs = torch.tensor(have_dofs, device=self._root.device), all(have_dofs)
         self._dof_actor = torch.zeros(sim.dof.shape[1], dtype=torch.long, device=self._root.device)
         for obj in self._objects:
             self._dof_actor[obj.dofs] = obj.actor
@@ -164,7 +165,7 @@ class IsaacGymEngine(Engine):
 
     def _hand_over_states(self) -> None:
         actors = self._actor_ids[self._changed]
-        with_dofs = self._actor_ids[self._changed & self._has_dofs]
+        with_dofs = actors if self._all_have_dofs else self._actor_ids[self._changed & self._has_dofs]
         self._sim.write_states(self._root, self._dof, actors, with_dofs)
         self._changed.zero_()
 

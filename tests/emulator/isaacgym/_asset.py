@@ -81,6 +81,7 @@ class Asset:
             folder = os.path.join(folder, compiler.attrib.pop("meshdir", ""))
         for mesh in root.iter("mesh"):
             if "file" in mesh.attrib:
+                mesh.set("name", mesh.get("name") or os.path.splitext(os.path.basename(mesh.get("file")))[0])
                 mesh.set("file", os.path.join(folder, mesh.get("file")))
 
 
