@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from mimickit_hydra.agents.amp_agent import AdversarialAgent
-from mimickit_hydra.agents.discriminator import discriminator_loss, fraction
+from mimickit_hydra.agents.discriminator import DiscriminatorLoss, fraction
 from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.normalizers import DiffNormalizer
 from mimickit_hydra.config.schema import ADDAgentConfig
@@ -30,38 +29,17 @@ class ADDAgent(AdversarialAgent):
             raise AgentError("agent ADD needs an env that shows the reference beside the agent, such as env=add")
         self.net._disc_obs_norm = DiffNormalizer(self.disc_obs_size)
 
-    @property
-    def disc_norm(self) -> DiffNormalizer:
-        return cast(DiffNormalizer, self.net._disc_obs_norm)
-
     def _num_positive(self) -> int:
         return 1
 
     def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:
         torch.sub(info["disc_obs_demo"], info["disc_obs"], out=self.buffer["disc_obs"][t])
 
-    def _update_normalizers(self) -> None:
-        super()._update_normalizers()
-        self.disc_norm.record(self.buffer["disc_obs"])
-        self.disc_norm.update(self.comm)
-
-    def _normalize(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        return self.disc_norm.normalize(rows, out=out)
-
     def _fill_positive(self, rows: Tensor) -> None:
         rows.zero_()
 
-    def _disc_loss(self, inputs: Tensor, num_negative: int) -> tuple[Tensor, dict[str, Tensor]]:
-        model = self.model
-        loss = discriminator_loss(
-            model._disc_layers,
-            model._disc_logits,
-            inputs,
-            num_negative,
-            self.config.disc_grad_penalty,
-            self.config.disc_logit_reg,
-        )
-        return loss.total, {
+    def _disc_parts(self, loss: DiscriminatorLoss) -> dict[str, Tensor]:
+        return {
             "disc_grad_penalty": loss.grad_penalty,
             "disc_logit_loss": loss.logit,
             "disc_pos_acc": fraction(loss.positive > 0.0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.normalizers import DiffNormalizer
-from mimickit_hydra.agents.ppo_agent import PPOAgent
 from mimickit_hydra.agents.prior import (
     DiffusionPrior,
     diffusion_times,
@@ -20,16 +18,17 @@ from mimickit_hydra.agents.prior import (
     read_weights,
 )
 from mimickit_hydra.agents.prior_config import CONFIG_NAME, PriorConfig, WindowSettings, load_prior_config
+from mimickit_hydra.agents.style_agent import StyleAgent
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.paths import resolve_data_file
 from mimickit_hydra.config.schema import SMPAgentConfig
 
 
-class SMPAgent(PPOAgent):
+class SMPAgent(StyleAgent):
     """The reward falls with the error the prior makes in finding noise that was mixed into the motion.
 
-    Rollout fields besides PPO's: ``disc_obs`` raw windows [T, N, L * C]; ``train_reward`` [T, N]. The prior is part of
-    the model and of its checkpoints; it is never trained here and always evaluated without dropout.
+    ``disc_obs`` are windows [T, N, L * C]. The prior is part of the model and of its checkpoints; it is never trained
+    here and always evaluated without dropout.
     """
 
     config: SMPAgentConfig
@@ -104,8 +103,6 @@ class SMPAgent(PPOAgent):
 
     def _build_buffer(self) -> None:
         super()._build_buffer()
-        self.buffer.add_field("disc_obs", self._frames * self.prior.channels)
-        self.buffer.add_field("train_reward")
         config = self.config
         if config.smp_eval_batch_size < 1:
             raise AgentError(f"agent.smp_eval_batch_size: found {config.smp_eval_batch_size}, must be 1 or more")
@@ -132,29 +129,17 @@ class SMPAgent(PPOAgent):
             count, self._frames, config.gsi_sampler, config.gsi_inference_steps, config.gsi_batch_size
         )
 
-    def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:
-        self.buffer["disc_obs"][t].copy_(info["disc_obs"])
+    def _judged_size(self) -> int:
+        return self._frames * self.prior.channels
 
     # ----------------------------------------------------------------------------------------------------------- reward
 
-    @torch.no_grad()
-    def _build_train_data(self) -> dict[str, Tensor]:
-        reward, scalars = self._score(self.buffer.flat("disc_obs"))
-        mixed = self.config.smp_reward_weight * reward.view_as(self.buffer["reward"])
-        if self.config.task_reward_weight != 0.0:
-            mixed = mixed + self.config.task_reward_weight * self.buffer["reward"]
-        self.buffer["train_reward"].copy_(mixed)
-        return {**super()._build_train_data(), **scalars}
-
-    def _rewards(self) -> Tensor:
-        return self.buffer["train_reward"]
-
-    def _score(self, windows: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reward [S] of raw windows [S, L * C] under this iteration's loss statistics, and scalars to log.
+    def _score(self, disc_obs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """As described there, of raw windows [S, L * C] under this iteration's loss statistics.
 
         ``noise`` [K, S, L * C] replaces fresh random numbers.
         """
-        losses = self._score_losses(windows, noise)
+        losses = self._score_losses(disc_obs, noise)
         relative = self.sds_norm.normalize(losses).mean(-1)
         if self._sds_open:
             self.sds_norm.record(losses)
@@ -163,7 +148,7 @@ class SMPAgent(PPOAgent):
         for name, values in (("smp_reward", reward), ("sds_loss", losses.mean(-1))):
             std, mean = torch.std_mean(values)
             scalars |= {f"{name}_mean": mean, f"{name}_std": std}
-        return reward, {
+        return self.config.smp_reward_weight * reward, {
             name: scalars[name] for name in ("smp_reward_mean", "smp_reward_std", "sds_loss_mean", "sds_loss_std")
         }
 
