@@ -21,6 +21,7 @@ class Entry:
     packages: Tuple[str, ...]  # importable names
     install: str  # how to get them
     import_first: Tuple[str, ...] = ()  # what a worker imports before torch
+    links_python: bool = False  # its binaries look for the interpreter's own libpython
 
 
 ENGINES: Dict[str, Entry] = {
@@ -39,6 +40,7 @@ ENGINES: Dict[str, Entry] = {
         "mimickit_hydra.engines.isaac_gym_engine", "IsaacGymEngine", ("isaacgym",),
         "see https://developer.nvidia.com/isaac-gym for how to get it (Python 3.8)",
         import_first=("isaacgym",),
+        links_python=True,
     ),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import glob
 import os
 import re
 import signal
@@ -34,7 +35,8 @@ spec = importlib.util.spec_from_file_location(
 sys.modules["mimickit_hydra"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
 from mimickit_hydra.engines.worker import main
-main(sys.argv[2:])
+arguments, sys.argv[1:] = sys.argv[2:], []  # some simulators read them
+main(arguments)
 """
 _KEPT_LINES = 40  # of what the worker prints
 _CLOSING = 10.0  # s a simulator gets to close
@@ -79,7 +81,7 @@ class Worker:
         return subprocess.Popen(
             [self.where.python, "-c", _START, package, str(descriptor), str(main_thread)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(descriptor,),
-            env=_environment(self.engine), start_new_session=True,
+            env=_environment(self.engine, self.where.python), start_new_session=True,
         )  # fmt: skip
 
     def _greet(self, timeout: float) -> None:
@@ -189,7 +191,7 @@ def _forward(output: Any, tail: Deque[str]) -> None:
                 sys.stderr.write(line)
 
 
-def _environment(engine: str) -> Dict[str, str]:
+def _environment(engine: str, python: str) -> Dict[str, str]:
     """Ours, without what names our own Python; ``MIMICKIT_<ENGINE>_PYTHONPATH`` replaces PYTHONPATH."""
     environment = dict(os.environ)
     for name in ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV"):
@@ -197,8 +199,18 @@ def _environment(engine: str) -> Dict[str, str]:
     own = environment.get(catalog.variable(engine, "PYTHONPATH"))
     if own is not None:
         environment["PYTHONPATH"] = own
+    if catalog.ENGINES[engine].links_python:
+        libraries = [folder for folder in _library_folders(python) if glob.glob(os.path.join(folder, "libpython*.so*"))]
+        known = environment.get("LD_LIBRARY_PATH", "")
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join([*libraries, *filter(None, [known])])
     environment["PYTHONUNBUFFERED"] = "1"
     return environment
+
+
+def _library_folders(python: str) -> List[str]:
+    """Where an interpreter's own libpython may be: beside it, and beside the one that its environment was made from."""
+    paths = dict.fromkeys((python, os.path.realpath(python)))
+    return [os.path.join(os.path.dirname(os.path.dirname(path)), "lib") for path in paths]
 
 
 def _end(process: Any, connection: socket.socket, owner: int) -> None:

@@ -293,6 +293,20 @@ def test_where_an_engine_is_hosted(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert engine_problem("fake").startswith(f"{own}: File contains no section headers")
 
 
+def test_an_engine_that_links_to_python_finds_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As Isaac Gym in a conda environment: its libpython3.8.so.1.0 lies beside its Python and nowhere else."""
+    python = tmp_path / "gym" / "bin" / "python"
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/known")
+    environment = hosted_process._environment("isaac_gym", str(python))
+    assert environment["LD_LIBRARY_PATH"] == "/known"
+    library = tmp_path / "gym" / "lib" / "libpython3.8.so.1.0"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    environment = hosted_process._environment("isaac_gym", str(python))
+    assert environment["LD_LIBRARY_PATH"] == f"{library.parent}:/known"
+    assert hosted_process._environment("isaac_lab", str(python))["LD_LIBRARY_PATH"] == "/known"
+
+
 def test_last_words() -> None:
     said = ["Traceback (most recent call last):", "  File x", "ImportError: libpython3.8.so.1.0", "bye"]
     assert hosted_process.last_words(said) == "ImportError: libpython3.8.so.1.0"
