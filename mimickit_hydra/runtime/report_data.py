@@ -25,6 +25,7 @@ VIDEOS = ("video.mp4", "video.gif", "video.webm")
 CURVES = (
     ("Test_Return", "Test return", "per episode"),
     ("Test_Episode_Length", "Test episode length", "steps"),
+    ("Dtw_Pose_Err", "Pose error, time-warped", "m"),
     ("Train_Return", "Train return", "per episode"),
     ("Samples_Per_Second", "Speed", "samples/s"),
 )
@@ -35,6 +36,7 @@ FIGURES = (
     ("best_return", "best return", ""),
     ("samples_per_second", "samples/s", ""),
     ("success_rate", "success", ""),
+    ("dtw_pose_err", "pose error", "m"),
     ("body_pos_err", "body error", "m"),
     ("joint_rot_err", "joint error", "rad"),
 )
@@ -144,7 +146,7 @@ def _figures(run: Run, log: Mapping[str, np.ndarray]) -> dict[str, float]:
         metrics = json.loads((run.path / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return figures
-    for name in ("success_rate", "body_pos_err", "joint_rot_err"):
+    for name in ("success_rate", "dtw_pose_err", "body_pos_err", "joint_rot_err"):
         if isinstance(metrics.get(name), (int, float)):
             figures[name] = float(metrics[name])
     return figures
