@@ -48,12 +48,6 @@ def load_golden(name: str) -> Golden:
         return Golden(dict(file))
 
 
-@pytest.fixture
-def golden_file() -> Callable[[str], Golden]:
-    """Reads golden files by name."""
-    return load_golden
-
-
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -64,5 +58,6 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def golden():
+def golden() -> Callable[[str], Golden]:
+    """Reads golden files by name."""
     return load_golden

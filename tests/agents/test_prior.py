@@ -26,8 +26,8 @@ def golden_prior(data, **changes):
 
 
 @pytest.fixture
-def data(golden_file):
-    return golden_file("learn_smp")
+def data(golden):
+    return golden("learn_smp")
 
 
 def test_schedule(data):
