@@ -35,6 +35,7 @@ TRAIN = [sys.executable, str(ROOT / "train.py")]
 MIMICKIT = [sys.executable, "-m", "mimickit_hydra.cli.main"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 RUNS, ROWS = 100, 1000
+sys.path.insert(0, str(ROOT))
 
 
 def main() -> None:

@@ -259,7 +259,17 @@ def _closing_test(comm: Comm, job: Job, parts: Parts) -> Any:
 # ----------------------------------------------------------------------------------------------------------------- test
 
 
-def _test_worker(comm: Comm, device: torch.device, job: Job) -> float:
+def _test_worker(comm: Comm, device: torch.device, job: Job) -> float | None:
+    with StopSignal() as stop:
+        try:
+            with stop.immediate():
+                return _test(comm, device, job)
+        except Stopped:
+            _stopped(comm, f"stopped by {stop.name}: a test has nothing to save, start it again")
+            return None
+
+
+def _test(comm: Comm, device: torch.device, job: Job) -> float:
     from mimickit_hydra.runtime.evaluate import evaluate
 
     run = job.run

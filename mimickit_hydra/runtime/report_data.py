@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from mimickit_hydra.runtime.runs import Run, find_runs
 
 SEED = "rand_seed"
 _NO_SETTING = ("out_dir", "resume", "model_file")  # say where, not what
+SINGLE_RUNS = 40  # up to so many can be told apart in a picture
+GROUPINGS = 8
 MAX_POINTS = 200  # of a curve: more cannot be seen
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -68,13 +70,33 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Grouping:
+    """Runs that share a curve, and the curves."""
+
+    title: str
+    keys: list[str]  # settings that the runs of a group have in common
+    groups: dict[str, list[RunData]]  # in order of their names
+    curves: dict[str, list[Curve]]  # by the log's key
+
+
+@dataclass(frozen=True)
 class Report:
     path: Path
     runs: list[RunData]
     varied: list[str]  # keys of the settings in which the runs differ
-    group_by: list[str]
-    groups: dict[str, list[RunData]]  # in order of their names
-    curves: dict[str, list[Curve]] = field(default_factory=dict)
+    groupings: list[Grouping]  # ways to look at them; the first is what was asked for
+
+    @property
+    def group_by(self) -> list[str]:
+        return self.groupings[0].keys
+
+    @property
+    def groups(self) -> dict[str, list[RunData]]:
+        return self.groupings[0].groups
+
+    @property
+    def curves(self) -> dict[str, list[Curve]]:
+        return self.groupings[0].curves
 
 
 def collect(path: Path, *, group_by: Sequence[str] | None = None) -> Report:
@@ -88,12 +110,31 @@ def collect(path: Path, *, group_by: Sequence[str] | None = None) -> Report:
         raise UserError(f"{path}: no runs in there; a run directory holds config.yaml or state.json")
     runs = [_read(run) for run in found]
     varied = differing([data.settings for data in runs])
-    keys = _group_keys(group_by, varied, runs)
-    groups: dict[str, list[RunData]] = {}
-    for data in runs:
-        groups.setdefault(_label(data, keys), []).append(data)
-    curves = {key: _curves(key, groups) for key, _, _ in CURVES}
-    return Report(Path(path), runs, varied, keys, groups, {key: found for key, found in curves.items() if found})
+    return Report(Path(path), runs, varied, _groupings(runs, _group_keys(group_by, varied, runs), varied))
+
+
+def _groupings(runs: Sequence[RunData], keys: list[str], varied: Sequence[str]) -> list[Grouping]:
+    """By ``keys``, by each single setting in which the runs differ, and every run for itself; no partition twice."""
+    wanted = [(", ".join(map(short, keys)) or "all runs", keys)]
+    wanted += [(short(key), [key]) for key in varied if key != SEED]
+    if len(runs) <= SINGLE_RUNS:
+        wanted.append(("each run", [*(key for key in varied if key != SEED), SEED]))
+    found: list[Grouping] = []
+    for title, chosen in wanted:
+        groups: dict[str, list[RunData]] = {}
+        for data in runs:
+            groups.setdefault(_label(data, chosen), []).append(data)
+        partition = sorted([id(data) for data in members] for members in groups.values())
+        if any(partition == sorted([id(data) for data in members] for members in one.groups.values()) for one in found):
+            continue
+        curves = {key: _curves(key, groups) for key, _, _ in CURVES}
+        found.append(Grouping(title, chosen, groups, {key: lines for key, lines in curves.items() if _says(lines)}))
+    return found[:GROUPINGS]
+
+
+def _says(curves: Sequence[Curve]) -> bool:
+    """Not where nothing was logged, or only zeros: the return of a task without a reward of its own."""
+    return any(np.any(curve.mean != 0.0) for curve in curves)
 
 
 # ------------------------------------------------------------------------------------------------------------ one run
@@ -136,7 +177,7 @@ def _figures(run: Run, log: Mapping[str, np.ndarray]) -> dict[str, float]:
     if "Samples" in log and len(log["Samples"]):
         figures["samples"] = float(log["Samples"][-1])
         returns = log.get("Test_Return", np.array([]))
-        if np.isfinite(returns).any():
+        if np.isfinite(returns).any() and np.nanmax(np.abs(returns)) > 0:  # a task without a reward of its own has 0
             figures["final_return"] = float(returns[np.isfinite(returns)][-1])
             figures["best_return"] = float(np.nanmax(returns))
         speed = log.get("Samples_Per_Second", np.array([]))

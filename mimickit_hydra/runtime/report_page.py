@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mimickit_hydra.runtime.files import write_text_atomic
-from mimickit_hydra.runtime.report_data import CURVES, FIGURES, Curve, Report, RunData, short, shown
+from mimickit_hydra.runtime.report_data import CURVES, FIGURES, Curve, Grouping, Report, RunData, short, shown
 from mimickit_hydra.runtime.report_svg import chart, number
 
 COLOURED = 8  # groups with a colour of their own; the best by their last value
@@ -43,7 +43,7 @@ def csv_text(report: Report) -> str:
 
 
 def html_text(report: Report, page: Path) -> str:
-    styles = _styles(report)
+    styles = [_styles(grouping) for grouping in report.groupings]
     title = f"{report.path.absolute().parent.name}/{report.path.absolute().name}"
     body = [
         f"<header><h1>{_text(title)}</h1>{_summary(report)}</header>",
@@ -87,29 +87,42 @@ def _summary(report: Report) -> str:
 # -------------------------------------------------------------------------------------------------------------- curves
 
 
-def _styles(report: Report) -> dict[str, str]:
+def _styles(grouping: Grouping) -> dict[str, str]:
     """CSS class of every group: the best ones have colours, the others are grey."""
-    main = next(iter(report.curves.values()), [])
+    main = next(iter(grouping.curves.values()), [])
     last = {curve.group: float(curve.mean[-1]) for curve in main}
-    best = sorted(report.groups, key=lambda group: -last.get(group, -float("inf")))[:COLOURED]
-    coloured = [group for group in report.groups if group in best and group in last]
-    return {group: f"g{coloured.index(group)}" if group in coloured else "rest" for group in report.groups}
+    best = sorted(grouping.groups, key=lambda group: -last.get(group, -float("inf")))[:COLOURED]
+    coloured = [group for group in grouping.groups if group in best and group in last]
+    return {group: f"g{coloured.index(group)}" if group in coloured else "rest" for group in grouping.groups}
 
 
-def _charts(report: Report, styles: dict[str, str]) -> str:
+def _charts(report: Report, styles: Sequence[dict[str, str]]) -> str:
     if not report.curves:
         return '<p class="note">No run has logged a row yet.</p>'
+    choices = [
+        f'<button data-view="{index}" aria-pressed="{"true" if index == 0 else "false"}">{_text(one.title)}</button>'
+        for index, one in enumerate(report.groupings)
+    ]
+    control = f'<div class="groupby"><span>Group by</span>{"".join(choices)}</div>' if len(choices) > 1 else ""
+    views = [_view(grouping, styles[index], index) for index, grouping in enumerate(report.groupings)]
+    several = any(curve.runs > 1 for curves in report.curves.values() for curve in curves)
+    note = "Mean over runs; the band is the bootstrap 95 % confidence interval of the mean. " if several else ""
+    note += "Click a group to hide it, point at a line to read it."
+    return f'<section><h2>Learning curves</h2>{control}{"".join(views)}<p class="note">{note}</p></section>'
+
+
+def _view(grouping: Grouping, styles: dict[str, str], index: int) -> str:
+    """Legend and charts of one way to group the runs; the first is what the page opens with."""
     cards = [
         f'<figure><figcaption>{title} <span class="unit">{unit}</span></figcaption>'
-        f"{chart(_back_to_front(report.curves[key], styles), styles, title)}</figure>"
+        f"{chart(_back_to_front(grouping.curves[key], styles), styles, title)}</figure>"
         for key, title, unit in CURVES
-        if key in report.curves
+        if key in grouping.curves
     ]
-    several = any(curve.runs > 1 for curves in report.curves.values() for curve in curves)
-    note = "Mean over runs; the band is the bootstrap 95 % confidence interval of the mean." if several else ""
+    hidden = " hidden" if index else ""
     return (
-        f'<section><h2>Learning curves</h2>{_legend(report, styles)}<div class="charts">{"".join(cards)}</div>'
-        f'<p class="note">{note}</p></section>'
+        f'<div class="view" data-view="{index}"{hidden}>{_legend(grouping, styles)}'
+        f'<div class="charts">{"".join(cards)}</div></div>'
     )
 
 
@@ -117,25 +130,35 @@ def _back_to_front(curves: Sequence[Curve], styles: dict[str, str]) -> list[Curv
     return sorted(curves, key=lambda curve: styles[curve.group] != "rest")
 
 
-def _legend(report: Report, styles: dict[str, str]) -> str:
-    drawn = {curve.group for curves in report.curves.values() for curve in curves}
+def _legend(grouping: Grouping, styles: dict[str, str]) -> str:
+    drawn = {curve.group for curves in grouping.curves.values() for curve in curves}
     items = [
         f'<button class="{styles[group]}" data-group="{styles[group]}"><i></i>{_text(group)}'
-        f'<span class="count">{len(members)}</span></button>'
-        for group, members in report.groups.items()
+        f'<span class="count" title="runs">{len(members)}</span></button>'
+        for group, members in grouping.groups.items()
         if group in drawn and styles[group] != "rest"
     ]
-    rest = sum(styles[group] == "rest" and group in drawn for group in report.groups)
+    rest = sum(styles[group] == "rest" and group in drawn for group in grouping.groups)
     if rest:
         items.append(f'<button class="rest" data-group="rest"><i></i>{rest} other groups</button>')
     return f'<div class="legend">{"".join(items)}</div>'
 
 
+def _dots(report: Report, styles: Sequence[dict[str, str]]) -> dict[int, str]:
+    """The coloured dot of each run, by ``id``: its group's colour in the view that is shown."""
+    classes: dict[int, list[str]] = {}
+    for grouping, style in zip(report.groupings, styles, strict=True):
+        for group, members in grouping.groups.items():
+            for data in members:
+                classes.setdefault(id(data), []).append(style[group])
+    return {run: f'<i class="{names[0]}" data-classes="{" ".join(names)}"></i>' for run, names in classes.items()}
+
+
 # --------------------------------------------------------------------------------------------------------------- table
 
 
-def _table(report: Report, page: Path, styles: dict[str, str]) -> str:
-    group_of = {id(data): group for group, members in report.groups.items() for data in members}
+def _table(report: Report, page: Path, styles: Sequence[dict[str, str]]) -> str:
+    dots = _dots(report, styles)
     known = {name for data in report.runs for name in data.figures} - {"joint_rot_err"}  # the CSV has that one too
     shown_figures = [entry for entry in FIGURES if entry[0] in known]
     heads = [*(("left", "run"), ("left", "state")), *(("left", short(key)) for key in report.varied)]
@@ -146,8 +169,7 @@ def _table(report: Report, page: Path, styles: dict[str, str]) -> str:
         row += f"<th><button>{heading}{unit}</button></th>"
     rows = []
     for data in report.runs:
-        dot = f'<i class="{styles[group_of[id(data)]]}"></i>'
-        cells = [f'<td class="left name">{dot}{_link(data.run.path, page, data.name, folder=True)}</td>']
+        cells = [f'<td class="left name">{dots[id(data)]}{_link(data.run.path, page, data.name, folder=True)}</td>']
         cells.append(f'<td class="left"><span class="chip {data.run.state}">{data.run.state}</span></td>')
         cells += [f'<td class="left">{_text(shown(data.settings.get(key)))}</td>' for key in report.varied]
         cells += [_figure_cell(data, name, tops[name]) for name, _, _ in shown_figures]
@@ -193,8 +215,8 @@ def _failures(report: Report) -> str:
     return f'<section><h2>Failures</h2><ul class="failures">{"".join(lines)}</ul></section>'
 
 
-def _videos(report: Report, page: Path, styles: dict[str, str]) -> str:
-    group_of = {id(data): group for group, members in report.groups.items() for data in members}
+def _videos(report: Report, page: Path, styles: Sequence[dict[str, str]]) -> str:
+    dots = _dots(report, styles)
     cards = []
     for data in report.runs:
         if data.video is None:
@@ -206,10 +228,9 @@ def _videos(report: Report, page: Path, styles: dict[str, str]) -> str:
             else f'<video src="{source}#t=0.5" controls muted loop playsinline preload="metadata"></video>'
         )
         settings = ", ".join(f"{short(key)} {shown(data.settings.get(key))}" for key in report.varied)
-        dot = f'<i class="{styles[group_of[id(data)]]}"></i>'
         cards.append(
-            f'<figure>{media}<figcaption>{dot}{_text(data.name)} <span class="unit">{_text(settings)}</span>'
-            "</figcaption></figure>"
+            f"<figure>{media}<figcaption>{dots[id(data)]}{_link(data.run.path, page, data.name, folder=True)} "
+            f'<span class="unit">{_text(settings)}</span></figcaption></figure>'
         )
     return f'<section><h2>Videos</h2><div class="videos">{"".join(cards)}</div></section>' if cards else ""
 
@@ -254,6 +275,10 @@ svg{{display:block;width:100%;height:auto;overflow:visible}}
 .end{{fill:var(--c)}} .rest .mean{{stroke-width:1}} .rest .band{{opacity:.06}} .rest{{--c:var(--rest)}}
 {"".join(f".g{index}{{--c:var(--g{index})}}" for index in range(len(_LIGHT)))}
 g:hover .mean{{stroke-width:3}} g.off{{display:none}}
+.groupby{{display:flex;flex-wrap:wrap;align-items:center;gap:6px 8px;margin-bottom:10px;font-size:13px}}
+.groupby span{{color:var(--dim)}} .groupby button{{padding:3px 10px;border:1px solid var(--line);border-radius:6px;
+background:var(--card);color:var(--text);font:inherit;cursor:pointer}}
+.groupby button[aria-pressed=true]{{background:var(--gobg);color:var(--go);border-color:var(--go)}}
 .legend{{display:flex;flex-wrap:wrap;gap:6px 8px;margin-bottom:12px}}
 .legend button{{
 display:flex;align-items:center;gap:7px;padding:3px 10px;border:1px solid var(--line);border-radius:99px;
@@ -278,7 +303,12 @@ background:var(--badbg);color:var(--bad);font-size:13px;overflow-wrap:anywhere}}
 _SCRIPT = """
 document.querySelectorAll('.legend button').forEach(b=>b.addEventListener('click',()=>{
  const off=b.classList.toggle('off');
- document.querySelectorAll('svg g.'+b.dataset.group).forEach(g=>g.classList.toggle('off',off));}));
+ b.closest('.view').querySelectorAll('svg g.'+b.dataset.group).forEach(g=>g.classList.toggle('off',off));}));
+document.querySelectorAll('.groupby button').forEach(b=>b.addEventListener('click',()=>{
+ const view=b.dataset.view;
+ document.querySelectorAll('.groupby button').forEach(o=>o.setAttribute('aria-pressed',o===b));
+ document.querySelectorAll('.view').forEach(v=>v.hidden=v.dataset.view!==view);
+ document.querySelectorAll('i[data-classes]').forEach(i=>i.className=i.dataset.classes.split(' ')[view]);}));
 document.querySelectorAll('th button').forEach(b=>b.addEventListener('click',()=>{
  const th=b.parentElement,row=th.parentElement,at=[...row.children].indexOf(th),body=th.closest('table').tBodies[0];
  const up=th.getAttribute('aria-sort')==='descending';

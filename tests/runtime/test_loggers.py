@@ -121,6 +121,20 @@ def test_tensorboard_tags_steps_and_resume(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_tensorboard_reads_the_directory_of_a_sweep(tmp_path: Path) -> None:
+    for name in ("0_run", "1_run"):
+        (tmp_path / name).mkdir()
+        log = TensorBoardLogger(tmp_path / name)
+        log.write(row(1), 100)
+        log.close()
+    (tmp_path / "report.html").write_text("beside them")
+    multiplexer = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_multiplexer")
+    found = multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    found.Reload()
+    assert sorted(found.Runs()) == ["0_run", "1_run"]
+    assert [event.step for event in found.Tensors("1_run", "0_Main/Test_Return")] == [100]
+
+
 def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(LoggerError, match="pip install"):

@@ -106,6 +106,7 @@ def test_collected_runs_groups_and_figures(sweep: Path) -> None:
     assert first["samples"] == 64 * 40
     assert first["best_return"] >= first["final_return"] == report.runs[0].log["Test_Return"][-1]
     assert set(report.curves) == {"Test_Return", "Samples_Per_Second"}
+    assert [grouping.title for grouping in report.groupings] == ["actor_optimizer.learning_rate", "each run"]
     by_seed = collect(sweep, group_by=["rand_seed"])
     assert list(by_seed.groups) == ["rand_seed=1", "rand_seed=2", "rand_seed=3"]
     assert list(collect(sweep, group_by=["motion"]).groups) == ["motion=humanoid_walk"]
@@ -143,8 +144,10 @@ def test_the_page_needs_nothing_else_and_its_links_lead_somewhere(sweep: Path) -
         assert (sweep / link.split("#")[0]).exists(), link
     assert "0_run/video.mp4#t=0.5" in parsed.links
     assert "Actor_Loss &lt;is&gt; not finite" in text
-    assert text.count("<svg") == 2
-    assert text.count('class="band"') == 2  # the group with three runs, in both charts
+    views = re.findall(r'<div class="view".*?(?=<div class="view"|<p class="note")', text)
+    assert [view.count("<svg") for view in views] == [2, 2]  # by learning rate, and each run
+    assert [view.count('class="band"') for view in views] == [2, 0]  # the group with three runs, in both charts
+    assert [" hidden>" in view for view in views] == [False, True]
     rows = list(csv.DictReader(table.open()))
     assert len(rows) == 6
     assert rows[0]["agent.actor_optimizer.learning_rate"] == "0.001"
