@@ -57,11 +57,12 @@ class _Report:
     """What was found so far; prints each part as it is known, unless JSON is asked for."""
 
     def __init__(self, args: argparse.Namespace) -> None:
+        from mimickit_hydra.cli.train import expand
         from mimickit_hydra.config.compose import compose, drop_hydra, to_run
         from mimickit_hydra.config.one_line import one_line
 
         self.args = args
-        self.overrides: list[str] = list(args.overrides)
+        self.overrides: list[str] = expand(list(args.overrides))
         self.cfg = compose(self.overrides, with_hydra=True)
         self.choices = {key: str(value) for key, value in self.cfg.hydra.runtime.choices.items() if "/" not in key}
         drop_hydra(self.cfg)
@@ -143,7 +144,7 @@ class _Report:
         from mimickit_hydra.runtime.health import FAIL, OK, Finding
 
         try:
-            validate(self.run)
+            validate(self.run, machine=self.run.launch.launcher != "slurm")
         except Exception as error:
             line = self.one_line(error, self.overrides)
             if line is None:

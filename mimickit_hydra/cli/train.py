@@ -151,7 +151,7 @@ def _parse(arguments: list[str], prog: str) -> tuple[argparse.Namespace, list[st
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun: reads a pickle, which may run code; use --from RUN_DIR")
     _take_config_path(args)
-    args.overrides = _expand(args.overrides, args.from_run)
+    args.overrides = expand(args.overrides, args.from_run)
     return args, _flags(args)
 
 
@@ -191,7 +191,7 @@ def _unknown_flag(flag: str, parser: argparse.ArgumentParser) -> str:
     return f"{flag}: unknown flag{suggestion(flag, options)}"
 
 
-def _expand(overrides: list[str], from_run: str | None) -> list[str]:
+def expand(overrides: list[str], from_run: str | None = None) -> list[str]:
     """Put the config of the run that is repeated, resumed or tested before the overrides given by hand."""
     resume = _value_of("resume", overrides)
     tests = _value_of("mode", overrides) == "test" or _value_of("debug", overrides) == "smoke"
