@@ -1,4 +1,4 @@
-"""From the command line: a prior and the policy it judges, tasks with a method that follows a clip; train, then test."""
+"""From the command line: a prior and the policy it judges, tasks with a method that follows a clip; train and test."""
 
 from __future__ import annotations
 
