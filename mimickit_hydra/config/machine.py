@@ -39,7 +39,7 @@ def _check_gpus(run: RunConfig) -> None:
         if index < count:
             continue
         here = "this machine has no GPU" if count == 0 else f"this machine has {count} GPU{'s' if count > 1 else ''}"
-        hint = "; try engine=mujoco devices=[cpu]" if count == 0 else f"; the last is cuda:{count - 1}"
+        hint = "; try compute=cpu" if count == 0 else f"; the last is cuda:{count - 1}"
         asked = "compute=gpu" if run.engine.engine_name == "mujoco" else f"engine={run.engine.engine_name}"
         raise UserError(f"devices: {device} asked for ({asked}), but {here}{hint}")
 
