@@ -14,6 +14,7 @@ import pytest
 from conftest_tools import ROOT, wait_until
 from tiny_run import SAMPLES, TINY, assert_same_run, iteration_of
 
+from mimickit_hydra.config.plan import plan_sweep
 from mimickit_hydra.runtime.checkpoint import list_checkpoints
 from mimickit_hydra.runtime.lock import RunLock, RunLockError, read_holder
 from mimickit_hydra.runtime.state_file import is_alive, read_state
@@ -144,6 +145,33 @@ def test_a_signal_ends_a_long_test_and_no_row_is_lost(tmp_path: Path) -> None:
             command(f"{key}={folder}", f"max_samples={iterations * SAMPLES}", *long), check=True, timeout=120
         )
     assert_same_run(path, other)
+
+
+def test_a_signal_while_torch_is_imported_is_kept(tmp_path: Path) -> None:
+    """As for a job whose end is near when it starts: it stops in order, and says that there is nothing to save."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (planned,) = plan_sweep([*TINY, "max_samples=1e9", f"out_dir={tmp_path}", "hydra.sweep.subdir=run"]).runs
+    (run_dir / "frozen.yaml").write_text(planned.frozen)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "--frozen", str(run_dir / "frozen.yaml")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    status = Path(f"/proc/{process.pid}/status")
+    wait_until(lambda: caught(status) & 1 << signal.SIGUSR2 - 1 != 0, "the handlers")
+    assert not (run_dir / "state.json").exists()
+    process.send_signal(signal.SIGUSR2)
+    out, _ = process.communicate(timeout=90)
+    assert process.returncode == 75, out
+    assert "stopped by SIGUSR2 before training began" in out
+    state = read_state(run_dir)
+    assert state is not None
+    assert state.state == "stopped"
+
+
+def caught(status: Path) -> int:
+    """The signals that a process handles, a bit each."""
+    return next(int(line.split()[1], 16) for line in status.read_text().splitlines() if line.startswith("SigCgt"))
 
 
 def test_a_dead_worker_ends_the_run(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mimickit_hydra.runtime.run_dir import (
     versions,
     write_run_files,
 )
-from mimickit_hydra.runtime.signals import StopSignal
+from mimickit_hydra.runtime.signals import Stopped, StopSignal
 from mimickit_hydra.runtime.timers import Timers
 
 
@@ -67,6 +67,22 @@ def test_seed_repeats() -> None:
     first = draw()
     seed_everything(3)
     assert draw() == first
+
+
+def test_a_signal_that_came_early_is_heard_inside() -> None:
+    told: list[str] = []
+    with StopSignal() as outer:
+        with StopSignal(lambda: told.append("first")) as inner:
+            assert not inner.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert outer.requested
+        with StopSignal(lambda: told.append("second")) as inner:
+            assert (inner.requested, inner.name) == (True, "SIGTERM")
+            with pytest.raises(Stopped), inner.immediate():
+                raise AssertionError("not reached")
+    assert told == ["second"]
+    with StopSignal() as after:
+        assert not after.requested
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
