@@ -22,7 +22,7 @@ import numpy as np
 import warp as wp
 
 from mimickit_hydra.engines.interface import CONTROL_MODES, EngineError, ObjectModel, ObjectSpec, SceneSpec
-from mimickit_hydra.engines.mujoco_model import read_object
+from mimickit_hydra.engines.mujoco_model import load_asset, read_object
 from mimickit_hydra.engines.newton_kernels import Tree
 
 GROUND = "ground"
@@ -77,7 +77,17 @@ def _template(scene: SceneSpec, control_mode: str) -> Any:
     template = _builder()
     for obj in scene.objects:
         first_shape, first_dof = len(template.shape_flags), len(template.joint_stiffness)
-        text, folder = _asset_text(obj)
+        _import(template, obj)
+        _set_drives(template, first_dof + (0 if obj.fix_root else 6), "none" if obj.disable_motors else control_mode)
+        if obj.is_visual:
+            for shape in range(first_shape, len(template.shape_flags)):
+                template.shape_flags[shape] &= ~int(newton.ShapeFlags.COLLIDE_SHAPES)
+    return template
+
+
+def _import(template: Any, obj: ObjectSpec) -> None:
+    text, folder = _asset_text(obj)
+    try:
         template.add_mjcf(
             text,
             floating=not obj.fix_root,
@@ -86,13 +96,22 @@ def _template(scene: SceneSpec, control_mode: str) -> Any:
             enable_self_collisions=obj.enable_self_collisions,
             convert_3d_hinge_to_ball_joints=True,
             parse_visuals=False,
-            path_resolver=lambda base, path, folder=folder: os.path.join(base or folder, path),
+            parse_meshes="<mesh" in text and _has_colliding_meshes(obj),
+            path_resolver=lambda base, path: os.path.join(base or folder, path),
         )
-        _set_drives(template, first_dof + (0 if obj.fix_root else 6), "none" if obj.disable_motors else control_mode)
-        if obj.is_visual:
-            for shape in range(first_shape, len(template.shape_flags)):
-                template.shape_flags[shape] &= ~int(newton.ShapeFlags.COLLIDE_SHAPES)
-    return template
+    except ImportError as error:  # Newton asks for it when it meets the first mesh
+        raise EngineError(
+            "{}: its meshes collide, and to read them Newton needs the Python package {}: pip install {}".format(
+                obj.asset_file, error.name, error.name
+            )
+        ) from error
+
+
+def _has_colliding_meshes(obj: ObjectSpec) -> bool:
+    """Meshes that are only seen are left out: Newton would read them, and need a package for it."""
+    source = load_asset(obj).source
+    meshes = source.geom_type == mujoco.mjtGeom.mjGEOM_MESH
+    return bool((meshes & ((source.geom_contype | source.geom_conaffinity) != 0)).any())
 
 
 def _builder() -> Any:

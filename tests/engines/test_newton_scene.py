@@ -1,0 +1,78 @@
+"""What becomes of an asset and of the engine's options in Newton; the physics itself is tests/conformance."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mimickit_hydra.engines.interface import EngineError, ObjectSpec, SceneSpec
+from mimickit_hydra.engines.registry import engine_problem
+
+pytestmark = pytest.mark.skipif(bool(engine_problem("newton")), reason=engine_problem("newton") or "-")
+
+STONE = """<mujoco><asset><mesh name="stone" file="stone.obj"/></asset><worldbody><body name="stone"><freejoint/>
+<geom type="sphere" size="0.1" mass="2"/><geom type="mesh" mesh="stone" {}/></body></worldbody></mujoco>"""
+VERTICES = ("0 0 0", "0.1 0 0", "0 0.1 0", "0 0 0.1")
+FACES = ("1 3 2", "1 2 4", "1 4 3", "2 3 4")
+
+
+def build(asset: Path, num_envs: int = 2, **options: Any) -> Any:
+    import warp as wp
+
+    from mimickit_hydra.engines.newton_scene import build_scene
+
+    values = {"control_mode": "pos", "sim_freq": 240, "iterations": 100, "ls_iterations": 50, "impratio": 10.0}
+    config = SimpleNamespace(**values, njmax=0, nconmax=0)
+    vars(config).update(options)
+    scene = SceneSpec((ObjectSpec("stone", str(asset), articulated=False),))
+    return build_scene(config, scene, num_envs, wp.get_device("cpu"))
+
+
+def stone(folder: Path, options: str) -> Path:
+    rows = [f"v {row}" for row in VERTICES] + [f"f {row}" for row in FACES]
+    (folder / "stone.obj").write_text("\n".join(rows) + "\n")
+    (folder / "stone.xml").write_text(STONE.format(options))
+    return folder / "stone.xml"
+
+
+def test_meshes_that_are_only_seen_are_left_out(tmp_path: Path) -> None:
+    scene = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"'))
+    assert scene.mujoco_model.nmesh == 0
+    assert scene.mujoco_model.body_mass[1] == pytest.approx(2.0)
+
+
+def test_meshes_that_collide_say_what_they_need(tmp_path: Path) -> None:
+    asset = stone(tmp_path, 'mass="0"')
+    if importlib.util.find_spec("trimesh") is not None:
+        assert build(asset).mujoco_model.nmesh == 1
+        return
+    with pytest.raises(EngineError, match=r"stone\.xml: its meshes collide.*pip install trimesh"):
+        build(asset)
+
+
+def test_environments_share_one_model(tmp_path: Path) -> None:
+    scene = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"'), num_envs=5)
+    assert scene.data.qpos.shape == (5, 7)
+    assert scene.solver.mjw_model.body_mass.shape == (1, 2)
+
+
+def test_options_reach_the_solver(tmp_path: Path) -> None:
+    asset = stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')
+    scene = build(asset, iterations=7, ls_iterations=9, tolerance=1e-4, ls_tolerance=0.1, jacobian="sparse",
+                  impratio=4.0, njmax=60, nconmax=13)  # fmt: skip
+    option = scene.solver.mjw_model.opt
+    assert (option.iterations, option.ls_iterations, scene.solver.mjw_model.is_sparse) == (7, 9, True)
+    found = [float(array.numpy()[0]) for array in (option.tolerance, option.ls_tolerance, option.impratio_invsqrt)]
+    assert found == pytest.approx([1e-4, 0.1, 0.5])
+    assert float(option.timestep.numpy()[0]) == pytest.approx(1 / 240)
+    assert (scene.data.njmax, scene.data.naconmax) == (60, 26)
+
+
+def test_without_options_the_solver_is_as_before(tmp_path: Path) -> None:
+    option = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')).solver.mjw_model.opt
+    found = [float(array.numpy()[0]) for array in (option.tolerance, option.ls_tolerance)]
+    assert found == pytest.approx([1e-6, 0.01])
