@@ -17,6 +17,9 @@ import warp as wp
 
 from mimickit_hydra.engines.interface import EngineError
 
+wp.config.enable_backward = False  # adjoint kernels would only cost compile time
+wp.config.log_level = wp.LOG_WARNING  # not a line for every kernel it loads
+
 PHYSICS = ("newton", "ovphysx", "isaacsim")
 GROUND_PATH = "/World/ground"
 GROUND_COLLIDER = GROUND_PATH + "/plane"
