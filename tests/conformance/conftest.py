@@ -117,6 +117,7 @@ ENGINES: dict[str, tuple[str, Factory]] = {
     "newton": ("newton", _on("cpu")),
     "newton-cuda": ("newton", _on_cuda),
     "isaac_lab": ("isaac_lab", _on("cpu")),
+    "isaac_lab-cuda": ("isaac_lab", _on_cuda),
 }
 
 
@@ -144,12 +145,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Newton on a CPU takes its time where a test has hundreds of substeps, on a GPU where kernels are compiled."""
     for item in items:
         name = item.name.split("[")[0]
-        if "[newton-cuda" in item.name:
+        if "-cuda" in item.name:
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip("needs a CUDA device"))
             if name not in ON_CUDA:
                 item.add_marker(pytest.mark.slow)
-        elif (name in SLOW_ON_NEWTON and "[newton" in item.name) or any(label in item.name for label in SLOW):
+        elif name in SLOW_ON_NEWTON and ("[newton" in item.name or "[isaac_lab" in item.name):
+            item.add_marker(pytest.mark.slow)
+        elif any(label in item.name for label in SLOW):
             item.add_marker(pytest.mark.slow)
 
 
