@@ -122,6 +122,7 @@ ENGINES: dict[str, tuple[str, Factory]] = {
 
 
 SLOW = ("[isaac_gym-real", "[isaac_gym-emulated-py38")
+WITH_NEWTON = ("[newton", "[isaac_lab")
 SLOW_ON_NEWTON = ("test_explicit_pd_tends_to_the_implicit_one", "test_feet_carry_the_weight")
 
 
@@ -150,9 +151,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip("needs a CUDA device"))
             if name not in ON_CUDA:
                 item.add_marker(pytest.mark.slow)
-        elif name in SLOW_ON_NEWTON and ("[newton" in item.name or "[isaac_lab" in item.name):
-            item.add_marker(pytest.mark.slow)
-        elif any(label in item.name for label in SLOW):
+        elif any(label in item.name for label in (*SLOW, *WITH_NEWTON) if label in SLOW or name in SLOW_ON_NEWTON):
             item.add_marker(pytest.mark.slow)
 
 
