@@ -165,7 +165,7 @@ def _search_summary(sweep: Sweep) -> int:
     good = [outcome for outcome in outcomes if outcome.value is not None and math.isfinite(outcome.value)]
     if good:
         best = max(good, key=lambda outcome: outcome.value or 0.0)
-        print(f"best: return {best.value:.4g} with {brief(best.run.varied) or best.run.dir}, in {best.run.dir}")
+        print(f"best: {best.value:.4g} with {brief(best.run.varied) or best.run.dir}, in {best.run.dir}")
     code = summary(sweep, sweep.runs, outcomes)
     enough = sweep.trials is not None and len(good) >= sweep.trials  # failed trials before that are no failure
     return 0 if enough else code

@@ -159,7 +159,7 @@ def reporter(sweep: Sweep) -> Callable[[str, Outcome], None]:
             hint = f" (see {shown(log)})" if log.exists() else ""
             print(f"{label} FAILED    {settings}: {outcome.error}{hint}", file=sys.stderr, flush=True)
         else:
-            value = "" if outcome.value is None else f"  return {outcome.value:.4g}"
+            value = "" if outcome.value is None else f"  returned {outcome.value:.4g}"
             print(f"{label} {outcome.state:<9} {settings}{value}  {duration(outcome.seconds)}", flush=True)
 
     return report

@@ -31,11 +31,12 @@ CURVES = (
     ("Train_Return", "Train return", "per episode"),
     ("Samples_Per_Second", "Speed", "samples/s"),
 )
-# name, heading, unit; the first four come from the log, the others from metrics.json
+# name, heading, unit; the first five come from the log, the others from metrics.json
 FIGURES = (
     ("samples", "samples", ""),
     ("final_return", "final return", ""),
     ("best_return", "best return", ""),
+    ("episode_length", "episode", "steps"),
     ("samples_per_second", "samples/s", ""),
     ("success_rate", "success", ""),
     ("dtw_pose_err", "pose error", "m"),
@@ -180,6 +181,9 @@ def _figures(run: Run, log: Mapping[str, np.ndarray]) -> dict[str, float]:
         if np.isfinite(returns).any() and np.nanmax(np.abs(returns)) > 0:  # a task without a reward of its own has 0
             figures["final_return"] = float(returns[np.isfinite(returns)][-1])
             figures["best_return"] = float(np.nanmax(returns))
+        lengths = log.get("Test_Episode_Length", np.array([]))
+        if np.isfinite(lengths).any():
+            figures["episode_length"] = float(lengths[np.isfinite(lengths)][-1])
         speed = log.get("Samples_Per_Second", np.array([]))
         if np.isfinite(speed).any():
             figures["samples_per_second"] = float(np.nanmedian(speed))
@@ -211,11 +215,11 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
         number = {value: index for index, value in reversed(list(enumerate(values)))}
         splits.setdefault(tuple(number[value] for value in values), key)
     chosen = set(splits.values())
-    return [key for key in keys if key in chosen]
+    return sorted((key for key in keys if key in chosen), key=lambda key: key == SEED)  # the seed last
 
 
-def _rank(key: str) -> tuple[bool, int, str]:
-    return (not key.endswith(("name", SEED)), key.count("."), key)
+def _rank(key: str) -> tuple[bool, bool, int, str]:
+    return (key != "method.name", not key.endswith(("name", SEED)), key.count("."), key)
 
 
 def _group_keys(group_by: Sequence[str] | None, varied: Sequence[str], runs: Sequence[RunData]) -> list[str]:

@@ -70,18 +70,20 @@ def _summary(report: Report) -> str:
     counts = Counter(data.run.state for data in report.runs)
     chips = [f'<span class="chip {name}">{counts[name]} {name}</span>' for name in _ORDER if counts[name]]
     total = f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}"
-    best = max(
-        (data for data in report.runs if "best_return" in data.figures),
-        key=lambda data: data.figures["best_return"],
-        default=None,
-    )
-    line = ""
-    if best is not None:
-        varied = ", ".join(f"{short(key)} {shown(best.settings.get(key))}" for key in report.varied)
-        value = number(best.figures["best_return"])
-        settings = _text(f" ({varied})" if varied else "")
-        line = f"<p>Best test return <b>{value}</b> in <b>{_text(best.name)}</b>{settings}</p>"
-    return f'<div class="chips"><span class="total">{total}</span>{"".join(chips)}</div>{line}'
+    return f'<div class="chips"><span class="total">{total}</span>{"".join(chips)}</div>{_headline(report)}'
+
+
+def _headline(report: Report) -> str:
+    """The best run in one line. A task without a reward of its own has no return."""
+    for name, words, sign in (("best_return", "Best test return", 1), ("dtw_pose_err", "Smallest pose error", -1)):
+        known = [data for data in report.runs if name in data.figures]
+        if known:
+            values = [sign * data.figures[name] for data in known]
+            best = known[values.index(max(values))]
+            varied = ", ".join(f"{short(key)} {shown(best.settings.get(key))}" for key in report.varied)
+            settings = _text(f" ({varied})" if varied else "")
+            return f"<p>{words} <b>{number(best.figures[name])}</b> in <b>{_text(best.name)}</b>{settings}</p>"
+    return ""
 
 
 # -------------------------------------------------------------------------------------------------------------- curves

@@ -98,7 +98,7 @@ def test_runs_of_different_length_share_what_half_of_them_have() -> None:
 
 def test_collected_runs_groups_and_figures(sweep: Path) -> None:
     report = collect(sweep)
-    assert report.varied == ["rand_seed", "agent.actor_optimizer.learning_rate"]
+    assert report.varied == ["agent.actor_optimizer.learning_rate", "rand_seed"]
     assert report.group_by == ["agent.actor_optimizer.learning_rate"]
     assert [len(members) for members in report.groups.values()] == [3, 3]
     assert [data.run.state for data in report.runs] == ["finished"] * 4 + ["failed", "missing"]
@@ -196,3 +196,22 @@ def test_a_browser_draws_it(sweep: Path, tmp_path: Path) -> None:
     for colour in ((0x2A, 0x6F, 0xBB), (0xD9, 0x73, 0x0D)):  # the lines of both groups
         assert (np.abs(pixels - colour).max(-1) < 12).sum() > 300
     assert (np.abs(pixels - (0xF6, 0xF7, 0xF9)).max(-1) < 3).mean() > 0.1  # the page's own background
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_another_grouping_is_a_click_away(sweep: Path, tmp_path: Path) -> None:
+    page, _ = write_report(collect(sweep), sweep / "report.html")
+    click = "<script>document.querySelectorAll('.groupby button')[1].click()</script></body>"
+    (sweep / "clicked.html").write_text(page.read_text().replace("</body>", click))
+    done = subprocess.run(
+        [str(CHROMIUM), *CHROMIUM_FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+         (sweep / "clicked.html").as_uri()],
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert re.findall(r'<div class="view" data-view="(\d)"( hidden="")?', done.stdout) == [
+        ("0", ' hidden=""'),
+        ("1", ""),
+    ]
+    dots = re.findall(r'<i class="(\w+)" data-classes="(\w+) (\w+)">', done.stdout)
+    assert dots
+    assert all(shown == second for shown, _, second in dots)
