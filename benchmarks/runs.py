@@ -36,6 +36,7 @@ MIMICKIT = [sys.executable, "-m", "mimickit_hydra.cli.main"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 RUNS, ROWS = 100, 1000
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as train.py does, before torch is loaded
 
 
 def main() -> None:
@@ -145,6 +146,8 @@ def checkpoint(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def checkpoint_of(run_dir: Path, rounds: int, *overrides: str) -> dict[str, Any]:
+    import torch
+
     from mimickit_hydra.adapter.build import build
     from mimickit_hydra.agents.comm import Comm
     from mimickit_hydra.config.compose import compose, to_run
@@ -153,6 +156,7 @@ def checkpoint_of(run_dir: Path, rounds: int, *overrides: str) -> dict[str, Any]
     from mimickit_hydra.runtime.signals import StopSignal
     from mimickit_hydra.runtime.train import Trainer, TrainSettings
 
+    torch.set_num_threads(1)  # as a run does
     run = to_run(compose([*overrides, "rand_seed=0", f"out_dir={run_dir}"]))
     parts = build(run, Comm(), check_devices(run.devices)[0])
     settings = TrainSettings(run_dir, 1e9, 1e9, run.agent.iters_per_output, run.agent.test_episodes, False, "")
