@@ -74,7 +74,9 @@ class Server:
         self._channel = channel
         self._engine: Any = None
         self._class: Any = None
-        self._tensors: Dict[str, Any] = {}
+        self._tensors: Dict[str, Any] = {}  # shared with the host
+        self._resets: List[Any] = []
+        self._commands: List[Any] = []
         self._published: List[Any] = []
         self._wait: Callable[[], None] = lambda: None
         self._do: Dict[int, Callable[[wire.Frame], bytes]] = {
