@@ -8,6 +8,7 @@ that every engine tells the same.
 # ruff: noqa: B905  (zip(strict=...) needs Python 3.10)
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
@@ -26,6 +27,7 @@ from mimickit_hydra.engines.mujoco_model import load_asset, read_object
 from mimickit_hydra.engines.newton_kernels import Tree
 
 GROUND = "ground"
+OLDEST = (1, 6)  # what came before has other names for nearly everything here
 _ACTUATORS = re.compile(r"<(actuator|sensor|keyframe)\b[^>]*?(/>|>.*?</\1\s*>)", re.DOTALL)
 
 
@@ -53,6 +55,7 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
         raise EngineError(
             "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
         )
+    _check_version(newton.__version__)
     models = [read_object(obj) for obj in scene.objects]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about MJCF attributes that the importer does not need
@@ -63,7 +66,7 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
             iterations=config.iterations, ls_iterations=config.ls_iterations,
             tolerance=getattr(config, "tolerance", 1e-6), ls_tolerance=getattr(config, "ls_tolerance", 0.01),
             jacobian=getattr(config, "jacobian", "auto"), njmax=rows, nconmax=contacts,
-            kinematic_switchable_roots=False, separate_worlds=True,
+            separate_worlds=True, **_newer(kinematic_switchable_roots=False),
         )  # fmt: skip
         data = mjw.make_data(
             solver.mj_model, nworld=num_envs, nconmax=contacts, njmax=rows, njmax_nnz=solver.mjw_data.njmax_nnz
@@ -73,10 +76,25 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
     return _located(scene, solver, data, models, device)
 
 
+def _check_version(found: str) -> None:
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST:
+        raise EngineError(
+            'engine=newton needs Newton {}.{} or newer, found {}: pip install "mimickit-hydra[newton]"'.format(
+                *OLDEST, found
+            )
+        )
+
+
+def _newer(**options: Any) -> Dict[str, Any]:
+    """Those of the solver's options that this version of Newton has."""
+    known = inspect.signature(newton.solvers.SolverMuJoCo.__init__).parameters
+    return {name: value for name, value in options.items() if name in known}
+
+
 def _template(scene: SceneSpec, control_mode: str) -> Any:
     template = _builder()
     for obj in scene.objects:
-        first_shape, first_dof = len(template.shape_flags), len(template.joint_stiffness)
+        first_shape, first_dof = len(template.shape_flags), len(template.joint_damping)
         _import(template, obj)
         _set_drives(template, first_dof + (0 if obj.fix_root else 6), "none" if obj.disable_motors else control_mode)
         if obj.is_visual:
@@ -132,12 +150,25 @@ def _set_drives(builder: Any, first: int, control_mode: str) -> None:
     """Stiffness and damping of the asset become the gains of its drives; passive springs there are none."""
     kinds = newton.JointTargetMode
     kind = {"pos": kinds.POSITION, "vel": kinds.VELOCITY}.get(control_mode, kinds.NONE)
-    for dof in range(first, len(builder.joint_stiffness)):
-        builder.joint_target_ke[dof] = builder.joint_stiffness[dof] if control_mode == "pos" else 0.0
+    stiffness = _stiffness(builder)
+    for dof in range(first, len(builder.joint_damping)):
+        builder.joint_target_ke[dof] = stiffness[dof] if control_mode == "pos" else 0.0
         builder.joint_target_kd[dof] = builder.joint_damping[dof] if kind != kinds.NONE else 0.0
-        builder.joint_stiffness[dof] = 0.0
+        stiffness[dof] = 0.0
         builder.joint_damping[dof] = 0.0
         builder.joint_target_mode[dof] = int(kind)
+
+
+def _stiffness(builder: Any) -> Any:
+    """The joints' passive stiffness by DoF, to be edited: before Newton 1.8 it is one of MuJoCo's own attributes."""
+    if hasattr(builder, "joint_stiffness"):
+        return builder.joint_stiffness
+    attribute = builder.custom_attributes["mujoco:dof_passive_stiffness"]
+    if attribute.values is None:
+        attribute.values = {}
+    for dof in range(len(builder.joint_damping)):
+        attribute.values.setdefault(dof, attribute.default)
+    return attribute.values
 
 
 def _one_world(template: Any, device: Any) -> Any:

@@ -76,3 +76,11 @@ def test_without_options_the_solver_is_as_before(tmp_path: Path) -> None:
     option = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')).solver.mjw_model.opt
     found = [float(array.numpy()[0]) for array in (option.tolerance, option.ls_tolerance)]
     assert found == pytest.approx([1e-6, 0.01])
+
+
+def test_a_newton_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import newton
+
+    monkeypatch.setattr(newton, "__version__", "1.4.0rc1")
+    with pytest.raises(EngineError, match=r"^engine=newton needs Newton 1\.6 or newer, found 1\.4\.0rc1: pip install"):
+        build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"'))
