@@ -15,7 +15,7 @@ from mimickit_hydra.config.schema import RunConfig
 _CHOICE = re.compile(r"^\s*-\s+override\s+/(\w+)(?:@\S+)?:\s*(\S+)", re.MULTILINE)
 # What makes two runs alike, the weightiest first; motion alone matters least
 _WEIGHTS = {"method": 8, "character": 4, "env": 2, "motion": 1}
-_MACHINE = ("engine", "compute")  # chosen for the machine: compared with the preset on the same one
+_MACHINE = ("core", "engine", "compute")  # chosen for the machine: compared with the preset on the same one
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ def compare_with_preset(overrides: Sequence[str], run: RunConfig, choices: Mappi
         return None
     chosen = choices_of(_file(name))
     same = [f"{group}={choices[group]}" for group in _MACHINE if group in choices and group not in chosen]
+    same = [word for word in same if word != "core=native"]
     beside = [f"experiment={name}", *same, "out_dir=null"]
     ignored = ("rand_seed",) if run.rand_seed is None else ()
     found = differences(shlex.join(beside), shlex.join([*overrides, "out_dir=null"]))
-    return Preset(name, name == named, beside[:-1], [one for one in found if one.key not in ignored])
+    kept = [one for one in found if one.key not in ignored and not one.key.startswith("core.")]
+    return Preset(name, name == named, beside[:-1], kept)
 
 
 def nearest_preset(choices: Mapping[str, str]) -> str | None:

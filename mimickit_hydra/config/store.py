@@ -60,9 +60,20 @@ class SchemaNode(ConfigNode):
         self._cls = cls
 
     def __copy__(self) -> ConfigNode:
-        node: Any = OmegaConf.structured(self._cls)
-        prepare(node)
+        node: Any = _Fresh(self._cls)
         return ConfigNode(name=self.name, node=node, group=self.group, package=self.package, provider=self.provider)
+
+
+class _Fresh:
+    """Hydra copies deeply what it has copied: a node that is built at that moment needs no copy."""
+
+    def __init__(self, cls: type) -> None:
+        self._cls = cls
+
+    def __deepcopy__(self, memo: Any) -> DictConfig:
+        node: DictConfig = OmegaConf.structured(self._cls)
+        prepare(node)
+        return node
 
 
 def register() -> None:
