@@ -20,6 +20,7 @@ PRIOR = [
 ]  # fmt: skip
 EVERYTHING = [(f"method={method}",) for method in METHODS]
 EVERYTHING += [(f"method={method}", f"env={task}") for method in METHODS for task in TASKS]
+EVERYTHING += [("method=deepmimic", "env=vault"), ("method=awr", "env=vault"), ("method=lcp", "env=vault")]
 
 
 def smoke(out: Path, *overrides: str) -> dict[str, float]:
@@ -68,7 +69,7 @@ def test_an_untrained_policy_is_called_that(tmp_path: Path, capsys: pytest.Captu
     assert "model_file is not set: testing an untrained policy" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", ["view_motion", "dof_test"])
+@pytest.mark.parametrize("method", ["view_motion", pytest.param("dof_test", marks=pytest.mark.slow)])
 def test_where_nothing_is_learned(method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = smoke(tmp_path / "run", f"method={method}")
     assert metrics["episodes"] == 2
