@@ -24,7 +24,8 @@ from mimickit_hydra.agents.replay import Replay, Ring
 from mimickit_hydra.agents.style_agent import StyleAgent
 from mimickit_hydra.config.schema import AMPAgentConfig
 
-MAX_EVAL_ROWS = 32768  # rows scored at once where the config sets no number: bounds the memory of hidden layers
+# Rows scored at once where the config sets no number: what stays in a processor's cache, or bounds a GPU's memory.
+MAX_EVAL_ROWS = {"cpu": 1024, "cuda": 32768}
 MAX_BANK_ROWS = 16384  # demonstrations held at a time
 BANK_SHARE = 8  # an iteration draws one new demonstration for so many of its samples
 FETCH_ROWS = {"cpu": 4096, "cuda": MAX_BANK_ROWS}  # demonstrations asked of the environment at a time
@@ -94,7 +95,7 @@ class AdversarialAgent(StyleAgent):
         return style_reward(self.model.discriminator(norm_disc_obs), self.config.disc_reward_scale)
 
     def _eval_chunks(self, rows: Tensor) -> Sequence[Tensor]:
-        return rows.split(self.config.disc_eval_batch_size or MAX_EVAL_ROWS)
+        return rows.split(self.config.disc_eval_batch_size or MAX_EVAL_ROWS[self.device.type])
 
     @property
     def disc_norm(self) -> ObsNormalizer | DiffNormalizer:

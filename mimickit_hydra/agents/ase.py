@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimickit_hydra.agents.discriminator import DiscriminatorModel
+from mimickit_hydra.agents.distributions import DiagGaussian
 from mimickit_hydra.agents.networks import build_net, linear_head
 from mimickit_hydra.agents.ppo import masked_mean
 from mimickit_hydra.config.schema import ASEModelConfig, ModelConfig
@@ -30,6 +33,21 @@ class ASEModel(DiscriminatorModel):
     def encoder(self, norm_disc_obs: Tensor) -> Tensor:
         """Normalised discriminator observations [..., D] -> unit latents [..., Z]."""
         return F.normalize(self._enc_out(self._enc_layers(norm_disc_obs)), dim=-1)
+
+    def actors(self, norm_obs: Tensor, latents: Sequence[Tensor]) -> DiagGaussian:
+        """What the actor puts out for ``norm_obs`` [B, O] with each of ``latents`` [B, Z], one after another.
+
+        The first layer is linear in the two parts of its input, so the observation passes through it once.
+        """
+        first, *rest = self._actor_layers
+        assert isinstance(first, nn.Linear)
+        size = norm_obs.shape[-1]
+        of_obs = F.linear(norm_obs, first.weight[:, :size], first.bias)
+        hidden = torch.cat([of_obs + F.linear(latent, first.weight[:, size:]) for latent in latents])
+        for layer in rest:
+            hidden = layer(hidden)
+        dist: DiagGaussian = self._action_dist(hidden)
+        return dist
 
     def enc_parameters(self) -> list[nn.Parameter]:
         return [*self._enc_layers.parameters(), *self._enc_out.parameters()]

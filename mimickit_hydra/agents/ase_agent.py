@@ -139,7 +139,7 @@ class ASEAgent(AMPAgent):
         return reward, {**scalars, "enc_reward_mean": mean, "enc_reward_std": std}
 
     def _enc_chunks(self, rows: Tensor) -> Sequence[Tensor]:
-        return rows.split(self.config.enc_eval_batch_size or MAX_EVAL_ROWS)
+        return rows.split(self.config.enc_eval_batch_size or MAX_EVAL_ROWS[self.device.type])
 
     # ----------------------------------------------------------------------------------------------------------- update
 
@@ -153,8 +153,7 @@ class ASEAgent(AMPAgent):
         self, batch: Mapping[str, Tensor], other_latents: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """PPO's loss plus the diversity term; both policies in one pass through the network."""
-        inputs = torch.cat([self._inputs(batch), self._inputs({**batch, "latents": other_latents})])
-        both = self.model.actor(inputs)
+        both = self.model.actors(batch["norm_obs"], (batch["latents"], other_latents))
         size = other_latents.shape[0]
         logstd = both.logstd[:size] if self.model.state_dependent_std else both.logstd
         dist = DiagGaussian(both.mean[:size], logstd)
