@@ -27,15 +27,20 @@ def main(arguments: Sequence[str]) -> int:
     assert isinstance(job, SlurmJob)
     run_dir = Path(job.frozen).parent
     state = read_state(run_dir)
-    if state is not None and state.state in (QUEUED, RUNNING):
+    if state is not None and (state.state in (QUEUED, RUNNING) or _knows_less(state)):
         update_state(run_dir, state=FAILED, error=_reason(state, code, folder))
     return 0
+
+
+def _knows_less(state: RunState) -> bool:
+    """The first task only saw that another one was gone."""
+    return state.state == FAILED and state.error is not None and "lost contact with another one" in state.error
 
 
 def _reason(state: RunState, code: int, folder: str) -> str:
     how = f"signal {code - 128}" if code > 128 else f"exit code {code}"
     memory = " (out of memory?)" if code == 137 else ""
-    when = "" if state.state == RUNNING else " before the run began"
+    when = " before the run began" if state.state == QUEUED else ""
     return f"a task of job {job_id()} ended with {how}{memory}{when}; what srun said is in {folder}"
 
 

@@ -26,6 +26,7 @@ import torch.multiprocessing as mp
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.config.errors import UserError
 
+LOST_CONTACT = "lost contact with another one, which has ended; see what that one printed"
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 
 Worker = Callable[..., Any]  # worker(comm, device, *args)
@@ -174,8 +175,26 @@ def _run_task(worker: Worker, task: Task, devices: Sequence[str], args: tuple[An
     )
     try:
         return worker(Comm(), device, *args)
+    except RuntimeError as error:
+        if _is_lost_contact(error):
+            raise UserError(f"process {task.rank} of {task.world_size} {LOST_CONTACT}") from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _is_lost_contact(error: RuntimeError) -> bool:
+    """Whether another process is gone, in gloo's and NCCL's many words for it."""
+    text = str(error).lower()
+    words = (
+        "connection reset",
+        "connection closed",
+        "connection refused",
+        "broken pipe",
+        "timed out",
+        "remote process",
+    )
+    return isinstance(error, dist.DistBackendError) or ("gloo" in text and any(word in text for word in words))
 
 
 def _device_of(task: Task, devices: Sequence[str]) -> torch.device:

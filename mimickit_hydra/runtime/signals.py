@@ -19,6 +19,13 @@ class Stopped(BaseException):
     """Raised inside :meth:`StopSignal.immediate`. Not an Exception, so that nothing mistakes it for a failure."""
 
 
+def stems_from_stop(error: BaseException | None) -> bool:
+    """Whether :class:`Stopped` is among what led to ``error``."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 class StopSignal:
     """Context in which the watched signals set :attr:`requested` instead of ending the process.
 
@@ -64,6 +71,10 @@ class StopSignal:
             if self.requested:
                 raise Stopped
             yield
+        except Exception as error:
+            if stems_from_stop(error):  # a compiled module that was just being imported makes an ImportError of it
+                raise Stopped from error
+            raise
         finally:
             self._immediate = False
 
@@ -83,4 +94,4 @@ class StopSignal:
             self._on_request()
 
 
-__all__ = ["STOPPED_EXIT_CODE", "WATCHED", "StopSignal", "Stopped"]
+__all__ = ["STOPPED_EXIT_CODE", "WATCHED", "StopSignal", "Stopped", "stems_from_stop"]

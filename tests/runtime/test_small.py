@@ -85,6 +85,20 @@ def test_a_signal_that_came_early_is_heard_inside() -> None:
         assert not after.requested
 
 
+def test_a_signal_during_an_import_of_a_compiled_module_is_not_taken_for_its_failure() -> None:
+    def importing() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except BaseException as error:
+            raise ImportError("initialization failed") from error  # as pybind11 does
+
+    with StopSignal() as stop, pytest.raises(Stopped), stop.immediate():
+        importing()
+    with StopSignal() as stop, pytest.raises(ImportError), stop.immediate():
+        raise ImportError("initialization failed")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stop_signal(number: signal.Signals) -> None:
     before = signal.getsignal(number)
