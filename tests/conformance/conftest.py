@@ -230,7 +230,7 @@ class Lab:
             engine.step()
 
     def same(self, a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], rows: Any = slice(None)) -> bool:
-        """Whether the rows are equal to the bit; where the engine sums contacts in any order, nine numbers in ten nearly."""
+        """Whether the rows are equal to the bit, or nine numbers in ten nearly where contacts add up in any order."""
         pairs = [(a[name][rows], b[name][rows]) for name in a]
         if self.exact:
             return all(torch.equal(x, y) for x, y in pairs)
