@@ -109,7 +109,7 @@ class NewtonEngine(Engine):
 
     def _allocate(self) -> None:
         n, device = self.num_envs, self._wp_device
-        self._model, self._data = self.scene.solver.mjw_model, self.scene.data
+        self._model, self._data = self.scene.warp_model, self.scene.data
         bodies = self.scene.mujoco_model.nbody - 1
         self._total = wp.zeros((n, bodies), dtype=wp.vec3, device=device)
         self._ground = wp.zeros((n, bodies), dtype=wp.vec3, device=device)

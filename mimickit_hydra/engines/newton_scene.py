@@ -1,6 +1,6 @@
-"""From a scene to a Newton model and its MuJoCo solver, and where every object's numbers are in it.
+"""From a scene to the states of all environments in MuJoCo Warp, and where every object's numbers are in them.
 
-Newton imports the scene and converts one environment of it to MuJoCo Warp; the state of all environments is made there
+Newton imports the scene and converts one environment of it to MuJoCo Warp; the state of all environments is made here
 and shares that one model. What the asset says (names, limits, gains) is read by :func:`mujoco_model.read_object`, so
 that every engine tells the same.
 """
@@ -8,34 +8,26 @@ that every engine tells the same.
 # ruff: noqa: B905  (zip(strict=...) needs Python 3.10)
 from __future__ import annotations
 
-import inspect
-import math
-import os
-import re
-import warnings
 from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import mujoco
 import mujoco_warp as mjw
-import newton
 import numpy as np
 import warp as wp
 
 from mimickit_hydra.engines.interface import CONTROL_MODES, EngineError, ObjectModel, ObjectSpec, SceneSpec
-from mimickit_hydra.engines.mujoco_model import load_asset, read_object
+from mimickit_hydra.engines.mujoco_model import read_object
+from mimickit_hydra.engines.newton_cache import cached
 from mimickit_hydra.engines.newton_kernels import Tree
-
-GROUND = "ground"
-OLDEST = (1, 6)  # what came before has other names for nearly everything here
-_ACTUATORS = re.compile(r"<(actuator|sensor|keyframe)\b[^>]*?(/>|>.*?</\1\s*>)", re.DOTALL)
 
 
 @dataclass
 class NewtonScene:
     """The scene once as a model, and ``N`` times as a state; indices are those of the compiled MuJoCo model."""
 
-    solver: Any  # newton.solvers.SolverMuJoCo of one environment: its models are used, its state is not
+    mujoco_model: mujoco.MjModel
+    warp_model: Any  # mujoco_warp.Model, the same numbers for all environments
     data: Any  # mujoco_warp.Data of all environments
     models: List[ObjectModel]
     trees: List[Any]  # Tree, one an object
@@ -44,10 +36,6 @@ class NewtonScene:
     geom_body: Any  # wp int array
     ground_geom: int
 
-    @property
-    def mujoco_model(self) -> mujoco.MjModel:
-        return self.solver.mj_model
-
 
 def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> NewtonScene:
     """Build ``num_envs`` copies of ``scene`` on ``device``. EngineError for what the interface cannot express."""
@@ -55,147 +43,20 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
         raise EngineError(
             "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
         )
-    _check_version(newton.__version__)
     models = [read_object(obj) for obj in scene.objects]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about MJCF attributes that the importer does not need
-        model = _one_world(_template(scene, config.control_mode), device)
-        contacts, rows = _capacity(config, model)
-        solver = newton.solvers.SolverMuJoCo(
-            model, solver="newton", integrator="implicitfast", cone="pyramidal", impratio=config.impratio,
-            iterations=config.iterations, ls_iterations=config.ls_iterations,
-            tolerance=getattr(config, "tolerance", 1e-6), ls_tolerance=getattr(config, "ls_tolerance", 0.01),
-            jacobian=getattr(config, "jacobian", "auto"), njmax=rows, nconmax=contacts,
-            separate_worlds=True, **_newer(kinematic_switchable_roots=False),
-        )  # fmt: skip
-        data = mjw.make_data(
-            solver.mj_model, nworld=num_envs, nconmax=contacts, njmax=rows, njmax_nnz=solver.mjw_data.njmax_nnz
-        )
-    solver.mjw_model.opt.timestep.fill_(1.0 / config.sim_freq)
-    solver.mjw_model.opt.warn_overflow = 0  # the device would print a line an environment; the engine counts them
-    return _located(scene, solver, data, models, device)
-
-
-def _check_version(found: str) -> None:
-    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST:
-        raise EngineError(
-            'engine=newton needs Newton {}.{} or newer, found {}: pip install "mimickit-hydra[newton]"'.format(
-                *OLDEST, found
-            )
-        )
-
-
-def _newer(**options: Any) -> Dict[str, Any]:
-    """Those of the solver's options that this version of Newton has."""
-    known = inspect.signature(newton.solvers.SolverMuJoCo.__init__).parameters
-    return {name: value for name, value in options.items() if name in known}
-
-
-def _template(scene: SceneSpec, control_mode: str) -> Any:
-    template = _builder()
-    for obj in scene.objects:
-        first_shape, first_dof = len(template.shape_flags), len(template.joint_damping)
-        _import(template, obj)
-        _set_drives(template, first_dof + (0 if obj.fix_root else 6), "none" if obj.disable_motors else control_mode)
-        if obj.is_visual:
-            for shape in range(first_shape, len(template.shape_flags)):
-                template.shape_flags[shape] &= ~int(newton.ShapeFlags.COLLIDE_SHAPES)
-    return template
-
-
-def _import(template: Any, obj: ObjectSpec) -> None:
-    text, folder = _asset_text(obj)
-    try:
-        template.add_mjcf(
-            text,
-            floating=not obj.fix_root,
-            xform=wp.transform(obj.start_pos, wp.quat(*obj.start_rot)),
-            override_root_xform=True,
-            enable_self_collisions=obj.enable_self_collisions,
-            convert_3d_hinge_to_ball_joints=True,
-            parse_visuals=False,
-            parse_meshes="<mesh" in text and _has_colliding_meshes(obj),
-            path_resolver=lambda base, path: os.path.join(base or folder, path),
-        )
-    except ImportError as error:  # Newton asks for it when it meets the first mesh
-        raise EngineError(
-            "{}: its meshes collide, and to read them Newton needs the Python package {}: pip install {}".format(
-                obj.asset_file, error.name, error.name
-            )
-        ) from error
-
-
-def _has_colliding_meshes(obj: ObjectSpec) -> bool:
-    """Meshes that are only seen are left out: Newton would read them, and need a package for it."""
-    source = load_asset(obj).source
-    meshes = source.geom_type == mujoco.mjtGeom.mjGEOM_MESH
-    return bool((meshes & ((source.geom_contype | source.geom_conaffinity) != 0)).any())
-
-
-def _builder() -> Any:
-    builder = newton.ModelBuilder()
-    newton.solvers.SolverMuJoCo.register_custom_attributes(builder)
-    builder.default_shape_cfg.mu = 1.0
-    builder.rigid_gap = 0.0  # contacts are wanted where bodies touch, not where they may soon
-    return builder
-
-
-def _asset_text(obj: ObjectSpec) -> Tuple[str, str]:
-    """The MJCF without motors, sensors and key frames, which Newton would carry along, and its folder."""
-    with open(obj.asset_file, encoding="utf-8") as file:
-        return _ACTUATORS.sub("", file.read()), os.path.dirname(os.path.abspath(obj.asset_file))
-
-
-def _set_drives(builder: Any, first: int, control_mode: str) -> None:
-    """Stiffness and damping of the asset become the gains of its drives; passive springs there are none."""
-    kinds = newton.JointTargetMode
-    kind = {"pos": kinds.POSITION, "vel": kinds.VELOCITY}.get(control_mode, kinds.NONE)
-    stiffness = _stiffness(builder)
-    for dof in range(first, len(builder.joint_damping)):
-        builder.joint_target_ke[dof] = stiffness[dof] if control_mode == "pos" else 0.0
-        builder.joint_target_kd[dof] = builder.joint_damping[dof] if kind != kinds.NONE else 0.0
-        stiffness[dof] = 0.0
-        builder.joint_damping[dof] = 0.0
-        builder.joint_target_mode[dof] = int(kind)
-
-
-def _stiffness(builder: Any) -> Any:
-    """The joints' passive stiffness by DoF, to be edited: before Newton 1.8 it is one of MuJoCo's own attributes."""
-    if hasattr(builder, "joint_stiffness"):
-        return builder.joint_stiffness
-    attribute = builder.custom_attributes["mujoco:dof_passive_stiffness"]
-    if attribute.values is None:
-        attribute.values = {}
-    for dof in range(len(builder.joint_damping)):
-        attribute.values.setdefault(dof, attribute.default)
-    return attribute.values
-
-
-def _one_world(template: Any, device: Any) -> Any:
-    """The template on its ground. Environments differ in nothing, so one world stands for all."""
-    scene = _builder()
-    shape = newton.ModelBuilder.ShapeConfig(mu=1.0, restitution=0.0, gap=0.0)
-    scene.add_ground_plane(cfg=shape, label=GROUND)
-    scene.replicate(template, 1)
-    return scene.finalize(device=device)
-
-
-def _capacity(config: Any, model: Any) -> Tuple[int, int]:
-    """Contacts and constraint rows of one environment: the configured ones, or by the number of colliding shapes.
-
-    Thrown about at random, the humanoid's 19 shapes made 11 contacts and 42 rows at most; the rule gives it 40 and 128.
-    """
-    colliding = int((model.shape_flags.numpy() & int(newton.ShapeFlags.COLLIDE_SHAPES) > 0).sum()) - 1
-    contacts = int(config.nconmax) or 16 + math.ceil(1.25 * max(colliding, 1))
-    rows = int(config.njmax) or 32 + math.ceil(2.4 * contacts)
-    return contacts, rows
+    one = cached(config, scene, device)
+    data = mjw.make_data(one.mujoco, nworld=num_envs, nconmax=one.contacts, njmax=one.rows, njmax_nnz=one.nonzeros)
+    one.warp.opt.timestep.fill_(1.0 / config.sim_freq)
+    one.warp.opt.warn_overflow = 0  # the device would print a line an environment; the engine counts them
+    return _located(scene, one.mujoco, one.warp, data, models, device)
 
 
 # ------------------------------------------------------------------------------------------- reading the result
 
 
-def _located(scene: SceneSpec, solver: Any, data: Any, models: List[ObjectModel], device: Any) -> NewtonScene:
-    compiled = solver.mj_model
+def _located(
+    scene: SceneSpec, compiled: mujoco.MjModel, warp_model: Any, data: Any, models: List[ObjectModel], device: Any
+) -> NewtonScene:
     counts = [facts.num_bodies for facts in models]
     if compiled.nbody != 1 + sum(counts):
         raise EngineError(
@@ -212,7 +73,7 @@ def _located(scene: SceneSpec, solver: Any, data: Any, models: List[ObjectModel]
         first += count
     grounds = [i for i in range(compiled.ngeom) if compiled.geom_bodyid[i] == 0]
     geom_body = wp.array(compiled.geom_bodyid.astype(np.int32), dtype=wp.int32, device=device)
-    return NewtonScene(solver, data, models, trees, bodies, ctrl, geom_body, grounds[0])
+    return NewtonScene(compiled, warp_model, data, models, trees, bodies, ctrl, geom_body, grounds[0])
 
 
 def _tree_rows(compiled: mujoco.MjModel, first: int, facts: ObjectModel, obj: ObjectSpec) -> Dict[str, np.ndarray]:

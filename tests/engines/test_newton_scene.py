@@ -14,10 +14,19 @@ from mimickit_hydra.engines.registry import engine_problem
 
 pytestmark = pytest.mark.skipif(bool(engine_problem("newton")), reason=engine_problem("newton") or "-")
 
+HUMANOID = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
 STONE = """<mujoco><asset><mesh name="stone" file="stone.obj"/></asset><worldbody><body name="stone"><freejoint/>
 <geom type="sphere" size="0.1" mass="2"/><geom type="mesh" mesh="stone" {}/></body></worldbody></mujoco>"""
 VERTICES = ("0 0 0", "0.1 0 0", "0 0.1 0", "0 0 0.1")
 FACES = ("1 3 2", "1 2 4", "1 4 3", "2 3 4")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from mimickit_hydra.engines import newton_cache
+
+    monkeypatch.setattr(newton_cache, "folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 def build(asset: Path, num_envs: int = 2, **options: Any) -> Any:
@@ -57,15 +66,15 @@ def test_meshes_that_collide_say_what_they_need(tmp_path: Path) -> None:
 def test_environments_share_one_model(tmp_path: Path) -> None:
     scene = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"'), num_envs=5)
     assert scene.data.qpos.shape == (5, 7)
-    assert scene.solver.mjw_model.body_mass.shape == (1, 2)
+    assert scene.warp_model.body_mass.shape == (1, 2)
 
 
 def test_options_reach_the_solver(tmp_path: Path) -> None:
     asset = stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')
     scene = build(asset, iterations=7, ls_iterations=9, tolerance=1e-4, ls_tolerance=0.1, jacobian="sparse",
                   impratio=4.0, njmax=60, nconmax=13)  # fmt: skip
-    option = scene.solver.mjw_model.opt
-    assert (option.iterations, option.ls_iterations, scene.solver.mjw_model.is_sparse) == (7, 9, True)
+    option = scene.warp_model.opt
+    assert (option.iterations, option.ls_iterations, scene.warp_model.is_sparse) == (7, 9, True)
     found = [float(array.numpy()[0]) for array in (option.tolerance, option.ls_tolerance, option.impratio_invsqrt)]
     assert found == pytest.approx([1e-4, 0.1, 0.5])
     assert float(option.timestep.numpy()[0]) == pytest.approx(1 / 240)
@@ -73,7 +82,7 @@ def test_options_reach_the_solver(tmp_path: Path) -> None:
 
 
 def test_without_options_the_solver_is_as_before(tmp_path: Path) -> None:
-    option = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')).solver.mjw_model.opt
+    option = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')).warp_model.opt
     found = [float(array.numpy()[0]) for array in (option.tolerance, option.ls_tolerance)]
     assert found == pytest.approx([1e-6, 0.01])
 
@@ -84,3 +93,45 @@ def test_a_newton_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(newton, "__version__", "1.4.0rc1")
     with pytest.raises(EngineError, match=r"^engine=newton needs Newton 1\.6 or newer, found 1\.4\.0rc1: pip install"):
         build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"'))
+
+
+def refuse(*_: Any) -> None:
+    raise AssertionError("converted again")
+
+
+def test_a_converted_scene_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mimickit_hydra.engines import newton_cache, newton_convert
+
+    first = build(HUMANOID, num_envs=1)
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(newton_convert, "convert", refuse)
+    second = build(HUMANOID, num_envs=3)
+    mine, theirs = (dict(newton_cache._arrays(scene.warp_model)) for scene in (first, second))
+    assert mine.keys() == theirs.keys()
+    assert all(newton_cache._equal(mine[name], theirs[name]) for name in mine)
+    assert (second.data.nworld, second.data.njmax, second.data.njmax_nnz) == (3, first.data.njmax, first.data.njmax_nnz)
+    with pytest.raises(AssertionError, match="converted again"):
+        build(HUMANOID, impratio=9.0)
+
+
+def test_a_damaged_file_is_made_anew(cache: Path) -> None:
+    build(HUMANOID)
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"x" * 100):
+        file.write_bytes(damaged)
+        build(HUMANOID)
+        assert file.stat().st_size == len(whole)
+
+
+def test_assets_in_several_files_are_converted_every_time(cache: Path, tmp_path: Path) -> None:
+    build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"'))
+    assert not cache.exists()
+
+
+def test_without_a_place_for_the_cache_scenes_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mimickit_hydra.engines import newton_cache
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(newton_cache, "folder", lambda: tmp_path / "file")
+    assert build(HUMANOID).mujoco_model.nbody == 16
