@@ -24,7 +24,8 @@ TESTED: Dict[str, Tested] = {
     "newton": Tested(
         ("3.11", "3.12"),
         {
-            "newton": ("1.8.0",), "warp-lang": ("1.19.0",), "mujoco": ("3.17.0",), "mujoco-warp": ("3.17.0",),
+            "newton": ("1.8.0", "1.6.1"), "warp-lang": ("1.19.0", "1.17.0"),
+            "mujoco": ("3.17.0", "3.12.0"), "mujoco-warp": ("3.17.0", "3.12.0"),
         },
         ("cpu", "cuda"),
         REAL,
