@@ -57,7 +57,7 @@ class LabObject:
         """Our body of each of the sensor's columns that is ours, and these columns."""
         if self._sensor is None:
             return None, None
-        names = list(self._sensor.sensor_names)
+        names = list(getattr(self._sensor, "sensor_names", None) or self._sensor.body_names)
         if not self.usd.articulated:
             return torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, dtype=torch.long, device=device)
         bodies = [k for k, name in enumerate(self.usd.body_names) if name in names]
@@ -77,12 +77,9 @@ class LabObject:
     def read(self, rows: Optional[torch.Tensor] = None) -> None:
         """Refresh poses and velocities from the simulator, of the masked environments ``[N]`` or of all."""
         data, fresh = self._asset.data, self._fresh
-        if self.usd.articulated:
-            pose, vel = _tensor(data.body_link_pose_w), _tensor(data.body_link_vel_w)
-            root_pose, root_vel = _tensor(data.root_link_pose_w), _tensor(data.root_link_vel_w)
-        else:
-            root_pose, root_vel = _tensor(data.root_link_pose_w), _tensor(data.root_link_vel_w)
-            pose, vel = root_pose.unsqueeze(1), root_vel.unsqueeze(1)
+        # The root's own arrays are not used: with ovphysx its link velocity is that of the centre of mass.
+        pose, vel = _tensor(data.body_link_pose_w), _tensor(data.body_link_vel_w)
+        root_pose, root_vel = pose[:, 0], vel[:, 0]
         torch.sub(pose[..., :3], self._origins.unsqueeze(1), out=fresh.body_pos)
         torch.sub(root_pose[:, :3], self._origins, out=fresh.root_pos)
         fresh.body_rot.copy_(pose[..., 3:7])

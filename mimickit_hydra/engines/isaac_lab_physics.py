@@ -35,6 +35,7 @@ class Physics:
     overlapping = False  # environments may stand at the same place without meeting
     exclusive = True  # one simulation in a process
     needs_kit = False
+    joins_world = False  # the asset's own joint to the world holds a fixed root, wherever its environment stands
     parent_velocities = False  # of a three-DoF joint, in the parent's side of it
 
     def missing(self) -> List[str]:
@@ -74,6 +75,7 @@ class NewtonPhysics(Physics):
     modules = ("isaaclab_newton", "newton", "mujoco_warp")
     install = "pip install isaaclab==3.0.0 (Python 3.12; docs/engines/isaac_lab.md has the lines for others)"
     ball_joints = True
+    joins_world = True
     parent_velocities = True
     overlapping = True
     exclusive = False

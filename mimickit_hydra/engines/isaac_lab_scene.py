@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List
 
 import numpy as np
@@ -36,7 +36,7 @@ def plan_scene(config: Any, scene: SceneSpec, num_envs: int, device: str, physic
         raise EngineError(
             "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
         )
-    assets = [usd_asset(obj, ball_joints=physics.ball_joints) for obj in scene.objects]
+    assets = [_asset(obj, physics) for obj in scene.objects]
     colliding = sum(asset.colliders for asset in assets)
     simulation = SimulationCfg(
         device=device, dt=1.0 / config.sim_freq, gravity=(0.0, 0.0, -9.81), physics=physics.cfg(config, colliding),
@@ -46,7 +46,7 @@ def plan_scene(config: Any, scene: SceneSpec, num_envs: int, device: str, physic
     entities: Any = InteractiveSceneCfg(num_envs=num_envs, env_spacing=spacing, lazy_sensor_update=True)
     entities.ground = AssetBaseCfg(prim_path=GROUND_PATH, spawn=UsdFileCfg(usd_path=ground_file(default_cache_dir())))
     for k, (obj, asset) in enumerate(zip(scene.objects, assets)):
-        setattr(entities, object_name(k), _entity(k, obj, asset, config.control_mode))
+        setattr(entities, object_name(k), _entity(k, obj, asset, config.control_mode, physics))
         if asset.colliders:
             setattr(entities, sensor_name(k), _sensor(k, asset, physics))
     return ScenePlan(simulation, entities, assets)
@@ -64,8 +64,18 @@ def _path(k: int) -> str:
     return "{}/{}".format(_ENVIRONMENT, object_name(k))
 
 
-def _entity(k: int, obj: ObjectSpec, asset: UsdAsset, control_mode: str) -> Any:
-    spawn = UsdFileCfg(usd_path=os.fspath(asset.path), activate_contact_sensors=bool(asset.colliders))
+def _asset(obj: ObjectSpec, physics: Physics) -> UsdAsset:
+    asset = usd_asset(obj, ball_joints=physics.ball_joints)
+    if physics.joins_world or not asset.articulated or not obj.fix_root:
+        return asset
+    return usd_asset(replace(obj, fix_root=False), ball_joints=physics.ball_joints)
+
+
+def _entity(k: int, obj: ObjectSpec, asset: UsdAsset, control_mode: str, physics: Physics) -> Any:
+    fixed_here = True if obj.fix_root and asset.articulated and not physics.joins_world else None
+    spawn = UsdFileCfg(
+        usd_path=os.fspath(asset.path), activate_contact_sensors=bool(asset.colliders), fix_root_link=fixed_here
+    )
     if not asset.articulated:
         state = RigidObjectCfg.InitialStateCfg(pos=tuple(obj.start_pos), rot=tuple(obj.start_rot))
         return RigidObjectCfg(prim_path=_path(k), spawn=spawn, init_state=state)
