@@ -110,6 +110,22 @@ def test_the_three_predictions_mean_the_same(data, mode):
     assert prior.score_losses(windows, steps, noise).max() < 1e-9
 
 
+@pytest.mark.parametrize("mode", ["epsilon", "sample", "v_prediction"])
+def test_scores_in_half_precision_are_nearly_those_in_full(data, mode):
+    """What a GPU does with rewards, here with the CPU's bfloat16."""
+    prior, generator = golden_prior(data, estimate_mode=mode), torch.Generator().manual_seed(0)
+    windows = torch.randn(256, 24, generator=generator)
+    noise = torch.randn(3, 256, 24, generator=generator)
+    with torch.no_grad():
+        full = prior.score_losses(windows, torch.tensor([8, 15, 22]), noise)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = prior.score_losses(windows, torch.tensor([8, 15, 22]), noise)
+    assert half.dtype == torch.float32
+    apart = (half - full).abs() / full
+    assert apart.mean() < 0.01
+    assert apart.max() < 0.1
+
+
 def test_names_and_size_are_those_of_mimickit():
     prior = DiffusionPrior(PriorConfig(model_ema=True), 114)
     names = list(prior.state_dict())
