@@ -11,7 +11,10 @@ EMULATED = "emulated"  # its interface ran the suite, with another simulator ben
 
 @dataclass(frozen=True)
 class Tested:
-    """What an engine passed the conformance suite with. Versions belong together, the first to the first and so on."""
+    """What an engine ran with. Versions belong together, the first to the first and so on.
+
+    The conformance suite passed on the CPU; on a GPU at least a training ran, and the engine's page says what else.
+    """
 
     python: Tuple[str, ...]  # of the interpreter that the simulator is in
     packages: Dict[str, Tuple[str, ...]]  # distribution -> versions
@@ -24,19 +27,19 @@ TESTED: Dict[str, Tested] = {
     "newton": Tested(
         ("3.11", "3.12"),
         {
-            "newton": ("1.8.0", "1.6.1"), "warp-lang": ("1.19.0", "1.17.0"),
-            "mujoco": ("3.17.0", "3.12.0"), "mujoco-warp": ("3.17.0", "3.12.0"),
+            "newton": ("1.8.0", "1.6.1"), "warp-lang": ("1.19.0", "1.17.0"), "mujoco": ("3.17.0", "3.12.0"),
+            "mujoco-warp": ("3.17.0", "3.12.0"),
         },
         ("cpu", "cuda"),
         REAL,
     ),
     "isaac_lab": Tested(
-        ("3.11",),
+        ("3.11", "3.12"),
         {
-            "isaaclab": ("3.0.0",), "newton": ("1.6.1",), "warp-lang": ("1.17.0",), "mujoco-warp": ("3.12.0",),
-            "usd-exchange": ("3.0.1",), "ovphysx": ("0.6.4",),
+            "isaaclab": ("3.0.0",), "newton": ("1.6.1",), "warp-lang": ("1.17.0", "1.19.0"), "mujoco": ("3.12.0",),
+            "mujoco-warp": ("3.12.0",), "usd-exchange": ("3.0.1",), "ovphysx": ("0.6.4",),
         },
-        ("cpu",),
+        ("cpu", "cuda"),
         REAL,
     ),
     "isaac_gym": Tested(("3.8",), {"isaacgym": ("1.0rc4",)}, ("cpu",), EMULATED),
