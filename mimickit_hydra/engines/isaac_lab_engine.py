@@ -58,7 +58,11 @@ class IsaacLabEngine(Engine):
         from mimickit_hydra.engines.isaac_lab_object import LabObject
         from mimickit_hydra.engines.isaac_lab_scene import object_name, plan_scene, sensor_name
 
-        plan = plan_scene(config, scene, self.num_envs, str(self.device), self._physics)
+        # Targets of drives are held, so the simulator may take all substeps in one call. The other commands depend on
+        # the pose: explicit PD, and torques and velocities of three-DoF joints, which it takes in other axes.
+        held = self._physics.steps_inside and self.control_mode in ("pos", "none")
+        self._at_once = self._substeps if held else 1
+        plan = plan_scene(config, scene, self.num_envs, str(self.device), self._physics, self._at_once)
         Timer.enable_display_output = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Isaac Lab about its own future
@@ -77,24 +81,10 @@ class IsaacLabEngine(Engine):
         self.states = [obj.state for obj in self._objects]
         self.diverged = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         self._pushed = [False] * len(self._objects)
-        self._hinges_only = not any(bool((model.dof_dims == 3).any()) for model in self.models)
-        self._all_at_once = self._fold_substeps()
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         for obj in self._objects:
             obj.write(everyone, obj.start)
         self._read(None)
-
-    def _fold_substeps(self) -> bool:
-        """Whether the simulator takes all substeps in one call.
-
-        Explicit PD has something to do between them, and so have torques and velocities of three-DoF joints, which are
-        the child's, where the simulator takes them in the parent's axes.
-        """
-        constant = ("pos", "none", "vel", "torque") if self._hinges_only else ("pos", "none")
-        if self.control_mode not in constant:
-            return False
-        self._sim.physics_manager.set_decimation(self._substeps)
-        return bool(self._sim.physics_manager.handles_decimation())
 
     # -------------------------------------------------------------------------------------------------- commands
 
@@ -112,7 +102,7 @@ class IsaacLabEngine(Engine):
         with self._turn:
             self._refuse_bad_commands()
             anew = self.control_mode in ("vel", "torque", "pd_explicit")  # they depend on the pose or the velocity
-            for index in range(1 if self._all_at_once else self._substeps):
+            for index in range(self._substeps // self._at_once):
                 if index and anew:
                     self._read(None)
                 for obj, pushed in zip(self._objects, self._pushed):
@@ -122,7 +112,7 @@ class IsaacLabEngine(Engine):
                         obj.push()
                 self._scene.write_data_to_sim()
                 self._sim.step(render=False)
-                self._scene.update(self.control_dt if self._all_at_once else self.sim_dt)
+                self._scene.update(self._at_once * self.sim_dt)
             for k, pushed in enumerate(self._pushed):
                 if pushed:
                     self._objects[k].forces.zero_()

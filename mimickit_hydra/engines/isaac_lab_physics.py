@@ -35,6 +35,7 @@ class Physics:
     overlapping = False  # environments may stand at the same place without meeting
     exclusive = True  # one simulation in a process
     needs_kit = False
+    steps_inside = False  # it can take several substeps in a step
     joins_world = False  # the asset's own joint to the world holds a fixed root, wherever its environment stands
     parent_velocities = False  # of a three-DoF joint, in the parent's side of it
 
@@ -45,8 +46,8 @@ class Physics:
         """Classes in whose attributes a simulation lives, besides those of Isaac Lab's core."""
         return []
 
-    def cfg(self, config: Any, colliding: int) -> Any:
-        """The physics configuration for environments with ``colliding`` shapes."""
+    def cfg(self, config: Any, colliding: int, at_once: int = 1) -> Any:
+        """The physics configuration for environments with ``colliding`` shapes, ``at_once`` substeps in a step."""
         raise NotImplementedError
 
     def ground_filter(self) -> Dict[str, List[str]]:
@@ -76,6 +77,7 @@ class NewtonPhysics(Physics):
     install = "pip install isaaclab==3.0.0 (Python 3.12; docs/engines/isaac_lab.md has the lines for others)"
     ball_joints = True
     joins_world = True
+    steps_inside = True
     parent_velocities = True
     overlapping = True
     exclusive = False
@@ -85,7 +87,7 @@ class NewtonPhysics(Physics):
 
         return [NewtonManager]
 
-    def cfg(self, config: Any, colliding: int) -> Any:
+    def cfg(self, config: Any, colliding: int, at_once: int = 1) -> Any:
         from isaaclab_newton.physics import MJWarpSolverCfg, NewtonCfg, NewtonShapeCfg
 
         contacts = int(getattr(config, "nconmax", 0)) or 16 + math.ceil(1.25 * max(colliding, 1))
@@ -96,7 +98,7 @@ class NewtonPhysics(Physics):
             solver="newton", integrator="implicitfast", cone="pyramidal", tolerance=1e-8,
         )  # fmt: skip
         # A gap would report contacts of bodies that only come near each other.
-        return NewtonCfg(solver_cfg=solver, num_substeps=1, default_shape_cfg=NewtonShapeCfg(gap=0.0))
+        return NewtonCfg(solver_cfg=solver, num_substeps=at_once, default_shape_cfg=NewtonShapeCfg(gap=0.0))
 
     def ground_filter(self) -> Dict[str, List[str]]:
         return {"filter_shape_prim_expr": [GROUND_COLLIDER]}
@@ -164,7 +166,7 @@ class OvPhysxPhysics(Physics):
     modules = ("isaaclab_ov", "ovphysx")
     install = 'pip install "isaaclab[ovphysx]==3.0.0" (NVIDIA\'s own licence; Python 3.12)'
 
-    def cfg(self, config: Any, colliding: int) -> Any:
+    def cfg(self, config: Any, colliding: int, at_once: int = 1) -> Any:
         from isaaclab_ov.physics import OvPhysxCfg
 
         return OvPhysxCfg()
@@ -186,7 +188,7 @@ class IsaacSimPhysics(Physics):
     )
     needs_kit = True
 
-    def cfg(self, config: Any, colliding: int) -> Any:
+    def cfg(self, config: Any, colliding: int, at_once: int = 1) -> Any:
         from isaaclab_physx.physics import PhysxCfg
 
         return PhysxCfg(bounce_threshold_velocity=0.2)

@@ -30,8 +30,13 @@ class ScenePlan:
     assets: List[UsdAsset]
 
 
-def plan_scene(config: Any, scene: SceneSpec, num_envs: int, device: str, physics: Physics) -> ScenePlan:
-    """Configure ``num_envs`` copies of ``scene``. Needs no simulator running; EngineError for a bad value."""
+def plan_scene(
+    config: Any, scene: SceneSpec, num_envs: int, device: str, physics: Physics, at_once: int = 1
+) -> ScenePlan:
+    """Configure ``num_envs`` copies of ``scene``, with ``at_once`` substeps in a call of the simulator.
+
+    Needs no simulator running; EngineError for a bad value.
+    """
     if config.control_mode not in CONTROL_MODES:
         raise EngineError(
             "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
@@ -39,8 +44,8 @@ def plan_scene(config: Any, scene: SceneSpec, num_envs: int, device: str, physic
     assets = [_asset(obj, physics) for obj in scene.objects]
     colliding = sum(asset.colliders for asset in assets)
     simulation = SimulationCfg(
-        device=device, dt=1.0 / config.sim_freq, gravity=(0.0, 0.0, -9.81), physics=physics.cfg(config, colliding),
-        save_logs_to_file=False,
+        device=device, dt=at_once / config.sim_freq, gravity=(0.0, 0.0, -9.81),
+        physics=physics.cfg(config, colliding, at_once), save_logs_to_file=False,
     )  # fmt: skip
     spacing = 0.0 if physics.overlapping else float(config.env_spacing)
     entities: Any = InteractiveSceneCfg(num_envs=num_envs, env_spacing=spacing, lazy_sensor_update=True)

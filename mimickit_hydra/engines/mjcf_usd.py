@@ -29,7 +29,7 @@ CACHE_VARIABLE = "MIMICKIT_CACHE"
 ROOT = "/asset"
 BODIES = ROOT + "/bodies"
 JOINTS = ROOT + "/joints"
-_LAYOUT = 1  # of the written files: a new number makes the old ones stale
+_LAYOUT = 2  # of the written files: a new number makes the old ones stale
 _DEGREES = 180.0 / np.pi
 _IDENTITY = np.array([1.0, 0.0, 0.0, 0.0])
 _AXES = ("rotX", "rotY", "rotZ")
@@ -269,7 +269,7 @@ class _Writer:
         self._write_contact(stage, shape.GetPrim(), geom)
 
     def _write_mesh(self, stage: Any, mesh: int, path: str) -> Any:
-        """The mesh's points, to collide as their convex hull, as a mesh does in MuJoCo too."""
+        """A mesh, which collides as its convex hull: PhysX is told so, and Newton's MuJoCo takes the hull by itself."""
         model = self.model
         points = model.mesh_vert[model.mesh_vertadr[mesh] :][: model.mesh_vertnum[mesh]]
         faces = model.mesh_face[model.mesh_faceadr[mesh] :][: model.mesh_facenum[mesh]]
@@ -278,7 +278,8 @@ class _Writer:
         shape.CreateFaceVertexCountsAttr([3] * len(faces))
         shape.CreateFaceVertexIndicesAttr([int(index) for index in faces.reshape(-1)])
         shape.CreateSubdivisionSchemeAttr("none")
-        UsdPhysics.MeshCollisionAPI.Apply(shape.GetPrim()).CreateApproximationAttr("convexHull")
+        approximation = "none" if self.options.ball_joints else "convexHull"
+        UsdPhysics.MeshCollisionAPI.Apply(shape.GetPrim()).CreateApproximationAttr(approximation)
         return shape
 
     def _write_contact(self, stage: Any, prim: Any, geom: int) -> None:

@@ -183,15 +183,16 @@ def test_names_of_joints_are_those_isaac_lab_gives(tmp_path):
     np.testing.assert_allclose(asset.armature[[0, 3, 9]], [0.02, 0.01, 0.01])
 
 
-def test_meshes_collide_as_their_hull(tmp_path):
+@pytest.mark.parametrize(("ball_joints", "approximation"), [(True, "none"), (False, "convexHull")])
+def test_meshes_collide_as_their_hull(ball_joints, approximation, tmp_path):
     corners = "0 0 0  1 0 0  0 1 0  0 0 1"
     file = mjcf(
         tmp_path, '<body name="leg"><freejoint/><geom type="mesh" mesh="tetra"/></body>',
         f'<asset><mesh name="tetra" vertex="{corners}"/></asset>',
     )  # fmt: skip
-    asset, stage = written(file, tmp_path)
+    asset, stage = written(file, tmp_path, ball_joints)
     prim = next(prim for prim in stage.Traverse() if prim.IsA(UsdGeom.Mesh))
-    assert UsdPhysics.MeshCollisionAPI(prim).GetApproximationAttr().Get() == "convexHull"
+    assert UsdPhysics.MeshCollisionAPI(prim).GetApproximationAttr().Get() == approximation
     placed = UsdGeom.Xformable(prim).ComputeLocalToWorldTransform(0)
     points = np.array([placed.Transform(point) for point in UsdGeom.Mesh(prim).GetPointsAttr().Get()])
     want = np.fromstring(corners, sep=" ").reshape(-1, 3)
