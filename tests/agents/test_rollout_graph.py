@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 import torch
-from toy_env import ToyEnv, ToyStyleEnv, toy_config
+from toy_env import FakeGraph, ToyEnv, ToyStyleEnv, toy_config
 
 from mimickit_hydra.agents.graph import WARM_STEPS, Recording, StagedRollout
 from mimickit_hydra.agents.ppo_agent import PPOAgent
@@ -35,21 +33,6 @@ class CutEnv(ToyEnv):
         self.position += action.clamp(self.action_low, self.action_high)
         self.engine.step()
         return super().step(torch.zeros_like(action))
-
-
-class FakeGraph:
-    """Notes what is done with it instead of capturing."""
-
-    log: ClassVar[list[str]] = []
-
-    def capture_begin(self, capture_error_mode):
-        self.log.append("begin")
-
-    def capture_end(self):
-        self.log.append("end")
-
-    def replay(self):
-        self.log.append("replay")
 
 
 def make(seed=0, env=None, **changes):

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 import torch
 from test_methods import ENVS, SETTINGS
 from test_smp import write_prior
-from toy_env import ToyEnv, toy_config
+from toy_env import FakeGraph, ToyEnv, toy_config
 
 from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.graph import WARM_STEPS, StagedUpdates
 from mimickit_hydra.agents.registry import make_agent
 from mimickit_hydra.config.schema import OptimizerConfig
-
-
-class FakeGraph:
-    """Notes what is done with it instead of capturing."""
-
-    log: ClassVar[list[str]] = []
-
-    def capture_begin(self, capture_error_mode):
-        self.log.append("begin")
-
-    def capture_end(self):
-        self.log.append("end")
-
-    def replay(self):
-        self.log.append("replay")
 
 
 @pytest.fixture(scope="module")

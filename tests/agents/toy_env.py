@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -117,3 +118,18 @@ def toy_config(config_class: type = PPOAgentConfig, **changes: object) -> PPOAge
         "critic_batch_size": 4,
     }
     return config_class(**{**values, **changes})
+
+
+class FakeGraph:
+    """Notes what is done with it instead of capturing."""
+
+    log: ClassVar[list[str]] = []
+
+    def capture_begin(self, capture_error_mode):
+        self.log.append("begin")
+
+    def capture_end(self):
+        self.log.append("end")
+
+    def replay(self):
+        self.log.append("replay")
