@@ -203,7 +203,7 @@ def test_status_attach_and_cancel(slurm: Path, tmp_path: Path) -> None:
     wait_until(lambda: statuses(sweep)[second] == "running", "the second run")
     assert f"s/{second}: scancel {jobs[1]}\n" in mimickit("cancel", "s", cwd=tmp_path).stdout
     wait_until(lambda: not squeue(), "an empty queue")
-    assert statuses(sweep) == {first: "stopped", second: "stopped"}
+    wait_until(lambda: statuses(sweep) == {first: "stopped", second: "stopped"}, "both saved stops")
     assert mimickit("cancel", "s", cwd=tmp_path).stdout == "nothing runs or waits there\n"
 
 
@@ -216,6 +216,7 @@ def follows(run_dir: Path, cwd: Path) -> bool:
         text=True,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & would ignore it
     )
     assert process.stdout is not None
     seen = [process.stdout.readline() for _ in range(3)]
