@@ -22,6 +22,8 @@ from types import SimpleNamespace
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from mimickit_hydra.engines.hosted import HostedEngine
 from mimickit_hydra.engines.interface import Engine, ObjectSpec, ResetState, SceneSpec
 from mimickit_hydra.engines.mujoco_physics import default_threads
