@@ -129,7 +129,7 @@ def test_ase_finds_skills() -> None:
 
     That skills can be told apart from the motion, which is what the encoder's reward measures, takes longer.
     """
-    with new_agent("method=ase") as agent:
+    with new_agent("method=ase", "agent.enc_epochs=4") as agent:  # twenty iterations are few for one pass each
         before = spread(agent)
         rows = train(agent)
         after = spread(agent)
