@@ -142,6 +142,18 @@ class Engine(abc.ABC):
     states: List[ObjectState]
     diverged: torch.Tensor  # [N] bool: the simulator lost this environment; its states read NaN until it is reset
     capturable: bool = True  # on CUDA, everything but step() only launches work, so that torch may capture it
+    _substeps: int  # of a control step
+
+    def _describe(self, config: Any, num_envs: int, device: torch.device) -> None:
+        """Size, device, control mode and times of an engine; EngineError for numbers that cannot be."""
+        if num_envs < 1:
+            raise EngineError("num_envs must be at least 1, found {}".format(num_envs))
+        self._substeps = substeps(config.control_freq, config.sim_freq)
+        self.num_envs = num_envs
+        self.device = device
+        self.control_mode = config.control_mode
+        self.control_dt = 1.0 / config.control_freq
+        self.sim_dt = 1.0 / config.sim_freq
 
     @abc.abstractmethod
     def set_command(self, command: torch.Tensor, obj: int = 0) -> None:
@@ -198,7 +210,28 @@ def substeps(control_freq: int, sim_freq: int) -> int:
     return sim_freq // control_freq
 
 
+def check_control_mode(control_mode: str) -> None:
+    """EngineError unless it is one of :data:`CONTROL_MODES`."""
+    if control_mode not in CONTROL_MODES:
+        raise EngineError(
+            "engine.control_mode={!r} is unknown; allowed: {}".format(control_mode, ", ".join(CONTROL_MODES))
+        )
+
+
+def check_saved_state(
+    saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], changed: str = "the engine"
+) -> None:
+    """EngineError unless ``saved`` has every tensor of ``own`` in its shape; ``changed`` is a guess at why not."""
+    for key, value in own.items():
+        found = tuple(saved[key].shape) if key in saved else None
+        if found != tuple(value.shape):
+            raise EngineError(
+                "saved engine state does not fit: {} has shape {}, this scene needs {}; were num_envs, the "
+                "character or {} changed?".format(key, found, tuple(value.shape), changed)
+            )
+
+
 __all__ = [
     "CONTROL_MODES", "Engine", "EngineError", "ObjectModel", "ObjectSpec", "ObjectState", "ResetState", "SceneSpec",
-    "substeps",
+    "check_control_mode", "check_saved_state", "substeps",
 ]  # fmt: skip

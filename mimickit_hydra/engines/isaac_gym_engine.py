@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from mimickit_hydra.engines.interface import (
-    CONTROL_MODES,
     Engine,
-    EngineError,
     ObjectState,
     ResetState,
     SceneSpec,
-    substeps,
+    check_control_mode,
+    check_saved_state,
 )
 from mimickit_hydra.engines.isaac_gym_kinematics import Kinematics, Motion, normalized, quat_rotate
 
@@ -73,18 +72,8 @@ class IsaacGymEngine(Engine):
     capturable = False  # a reset waits for the device
 
     def __init__(self, config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> None:
-        if num_envs < 1:
-            raise EngineError("num_envs must be at least 1, found {}".format(num_envs))
-        if config.control_mode not in CONTROL_MODES:
-            raise EngineError(
-                "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
-            )
-        self._substeps = substeps(config.control_freq, config.sim_freq)
-        self.num_envs = num_envs
-        self.device = torch.device(device)
-        self.control_mode = config.control_mode
-        self.control_dt = 1.0 / config.control_freq
-        self.sim_dt = 1.0 / config.sim_freq
+        check_control_mode(config.control_mode)
+        self._describe(config, num_envs, torch.device(device))
         self._ground_height = float(config.ground_contact_height)
         self._sim = GymSim(config, scene, num_envs, self.device)
         self._objects = [_Object(self._sim, k) for k in range(len(scene.objects))]
@@ -294,13 +283,7 @@ class IsaacGymEngine(Engine):
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for key, value in self.state_dict().items():
-            found = tuple(state[key].shape) if key in state else None
-            if found != tuple(value.shape):
-                raise EngineError(
-                    "saved engine state does not fit: {} has shape {}, this scene needs {}; were num_envs, the "
-                    "character or the engine changed?".format(key, found, tuple(value.shape))
-                )
+        check_saved_state(state, self.state_dict())
         for name, tensor in (
             ("root", self._root), ("dof", self._dof), ("forces", self._forces), ("diverged", self.diverged)
         ):  # fmt: skip

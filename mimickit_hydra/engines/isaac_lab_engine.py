@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping
 
 import torch
 
-from mimickit_hydra.engines.interface import Engine, EngineError, ResetState, SceneSpec, substeps
+from mimickit_hydra.engines.interface import Engine, ResetState, SceneSpec, check_saved_state
 from mimickit_hydra.engines.isaac_lab_physics import Physics, make_physics
 
 
@@ -27,15 +27,8 @@ class IsaacLabEngine(Engine):
     capturable = False  # Isaac Lab works on the host between its launches
 
     def __init__(self, config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> None:
-        if num_envs < 1:
-            raise EngineError("num_envs must be at least 1, found {}".format(num_envs))
-        self._substeps = substeps(config.control_freq, config.sim_freq)
+        self._describe(config, num_envs, _indexed(torch.device(device)))
         self._physics: Physics = make_physics(str(getattr(config, "physics", "newton")))
-        self.num_envs = num_envs
-        self.device = _indexed(torch.device(device))
-        self.control_mode = config.control_mode
-        self.control_dt = 1.0 / config.control_freq
-        self.sim_dt = 1.0 / config.sim_freq
         self._closed = True
         self._launch = _launch(self._physics, config, scene, num_envs, self.device)
         from mimickit_hydra.engines.isaac_lab_process import Turn  # imports the simulator: after it was launched
@@ -182,13 +175,7 @@ class IsaacLabEngine(Engine):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         with self._turn:
             own = self._saved()
-            for key, value in own.items():
-                found = tuple(state[key].shape) if key in state else None
-                if found != tuple(value.shape):
-                    raise EngineError(
-                        "saved engine state does not fit: {} has shape {}, this scene needs {}; were num_envs, the "
-                        "character or the engine changed?".format(key, found, tuple(value.shape))
-                    )
+            check_saved_state(state, own)
             everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
             for k, obj in enumerate(self._objects):
                 for name, tensor in obj.saved().items():

@@ -14,7 +14,7 @@ from isaaclab.scene import InteractiveSceneCfg
 from isaaclab.sensors import ContactSensorCfg
 from isaaclab.sim import SimulationCfg, UsdFileCfg
 
-from mimickit_hydra.engines.interface import CONTROL_MODES, EngineError, ObjectSpec, SceneSpec
+from mimickit_hydra.engines.interface import ObjectSpec, SceneSpec, check_control_mode
 from mimickit_hydra.engines.isaac_lab_physics import GROUND_PATH, Physics
 from mimickit_hydra.engines.mjcf_usd import UsdAsset, default_cache_dir, ground_file, usd_asset
 
@@ -37,10 +37,7 @@ def plan_scene(
 
     Needs no simulator running; EngineError for a bad value.
     """
-    if config.control_mode not in CONTROL_MODES:
-        raise EngineError(
-            "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
-        )
+    check_control_mode(config.control_mode)
     assets = [_asset(obj, physics) for obj in scene.objects]
     colliding = sum(asset.colliders for asset in assets)
     simulation = SimulationCfg(

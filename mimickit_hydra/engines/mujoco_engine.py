@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping
 import numpy as np
 import torch
 
-from mimickit_hydra.engines.interface import Engine, EngineError, ResetState, SceneSpec, substeps
+from mimickit_hydra.engines.interface import Engine, EngineError, ResetState, SceneSpec, check_saved_state
 from mimickit_hydra.engines.mujoco_model import SolverOptions, build_model
 from mimickit_hydra.engines.mujoco_physics import Physics, make_physics
 from mimickit_hydra.engines.mujoco_readout import Readout
@@ -26,14 +26,7 @@ class MujocoEngine(Engine):
     def __init__(self, config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> None:
         if torch.device(device).type != "cpu":
             raise EngineError("engine=mujoco runs on the CPU, found device {!r}; use devices=[cpu]".format(str(device)))
-        if num_envs < 1:
-            raise EngineError("num_envs must be at least 1, found {}".format(num_envs))
-        self._substeps = substeps(config.control_freq, config.sim_freq)
-        self.num_envs = num_envs
-        self.device = torch.device("cpu")
-        self.control_mode = config.control_mode
-        self.control_dt = 1.0 / config.control_freq
-        self.sim_dt = 1.0 / config.sim_freq
+        self._describe(config, num_envs, torch.device("cpu"))
         options = SolverOptions(config.iterations, config.ls_iterations, config.impratio)
         self.scene = build_model(scene, config.control_mode, self.sim_dt, options)
         self.models = [layout.model for layout in self.scene.layouts]
@@ -136,14 +129,7 @@ class MujocoEngine(Engine):
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        own = self.state_dict()
-        for key, value in own.items():
-            found = tuple(state[key].shape) if key in state else None
-            if found != tuple(value.shape):
-                raise EngineError(
-                    "saved engine state does not fit: {} has shape {}, this scene needs {}; were num_envs, the "
-                    "character or mujoco's version changed?".format(key, found, tuple(value.shape))
-                )
+        check_saved_state(state, self.state_dict(), "mujoco's version")
         self._physics.set_state(state["physics"].numpy())
         self._diverged[...] = state["diverged"].numpy()
         self._forces_pending = bool(self._physics.xfrc.any())

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import mujoco
 import numpy as np
 
-from mimickit_hydra.engines.interface import CONTROL_MODES, EngineError, ObjectModel, ObjectSpec, SceneSpec
+from mimickit_hydra.engines.interface import EngineError, ObjectModel, ObjectSpec, SceneSpec, check_control_mode
 
 GROUND = "ground"
 NO_LIMIT = 1e10  # rad, a joint without a range
@@ -90,10 +90,7 @@ def build_model(
     ``timestep`` in s. A renderer leaves ``control_mode`` at ``none`` and turns ``contact_sensors`` off. Raises
     EngineError when an asset is missing, is not MJCF, or has joints that the interface cannot express.
     """
-    if control_mode not in CONTROL_MODES:
-        raise EngineError(
-            "engine.control_mode={!r} is unknown; allowed: {}".format(control_mode, ", ".join(CONTROL_MODES))
-        )
+    check_control_mode(control_mode)
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
     _set_options(spec, options or SolverOptions())

@@ -118,26 +118,29 @@ def _keep(path: Path, made: Converted) -> None:
         return
 
 
-def _arrays(model: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
-    """The arrays of a MuJoCo Warp model by dotted name, those of its options too."""
+def _leaves(model: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
+    """The values of a MuJoCo Warp model by dotted name, those of its options too."""
     for field in dataclasses.fields(model):
         value = getattr(model, field.name)
         if dataclasses.is_dataclass(value):
-            for item in _arrays(value, prefix + field.name + "."):
+            for item in _leaves(value, prefix + field.name + "."):
                 yield item
-        elif isinstance(value, wp.array) and value.size and isinstance(value.dtype, type):
+        else:
             yield prefix + field.name, value
 
 
-def _plain(model: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
+def _arrays(model: Any) -> Iterator[Tuple[str, Any]]:
+    """Its arrays."""
+    for name, value in _leaves(model):
+        if isinstance(value, wp.array) and value.size and isinstance(value.dtype, type):
+            yield name, value
+
+
+def _plain(model: Any) -> Iterator[Tuple[str, Any]]:
     """Its other values, as far as they can be compared."""
-    for field in dataclasses.fields(model):
-        value = getattr(model, field.name)
-        if dataclasses.is_dataclass(value):
-            for item in _plain(value, prefix + field.name + "."):
-                yield item
-        elif isinstance(value, (int, float, bool, str)):
-            yield prefix + field.name, value
+    for name, value in _leaves(model):
+        if isinstance(value, (int, float, bool, str)):
+            yield name, value
 
 
 def _equal(one: Any, other: Any) -> bool:

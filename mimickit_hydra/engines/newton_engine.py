@@ -17,12 +17,11 @@ import warp as wp
 from mimickit_hydra.engines import newton_kernels as kernels
 from mimickit_hydra.engines.interface import (
     Engine,
-    EngineError,
     ObjectModel,
     ObjectState,
     ResetState,
     SceneSpec,
-    substeps,
+    check_saved_state,
 )
 from mimickit_hydra.engines.newton_scene import NewtonScene, build_scene
 
@@ -78,14 +77,7 @@ class NewtonEngine(Engine):
     name = "newton"
 
     def __init__(self, config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> None:
-        if num_envs < 1:
-            raise EngineError("num_envs must be at least 1, found {}".format(num_envs))
-        self._substeps = substeps(config.control_freq, config.sim_freq)
-        self.num_envs = num_envs
-        self.device = torch.device(device)
-        self.control_mode = config.control_mode
-        self.control_dt = 1.0 / config.control_freq
-        self.sim_dt = 1.0 / config.sim_freq
+        self._describe(config, num_envs, torch.device(device))
         self._wp_device = wp.get_device("cpu" if self.device.type == "cpu" else str(_indexed(self.device)))
         self._streams: Dict[int, Any] = {}
         self.build_seconds: Dict[str, float] = {}
@@ -286,13 +278,7 @@ class NewtonEngine(Engine):
         return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        for key, value in self.state_dict().items():
-            found = tuple(state[key].shape) if key in state else None
-            if found != tuple(value.shape):
-                raise EngineError(
-                    "saved engine state does not fit: {} has shape {}, this scene needs {}; were num_envs, the "
-                    "character or the engine changed?".format(key, found, tuple(value.shape))
-                )
+        check_saved_state(state, self.state_dict())
         for name, tensor in self._saved.items():
             tensor.copy_(state[name])
         self.diverged.copy_(state["diverged"])

@@ -16,7 +16,7 @@ import mujoco_warp as mjw
 import numpy as np
 import warp as wp
 
-from mimickit_hydra.engines.interface import CONTROL_MODES, EngineError, ObjectModel, ObjectSpec, SceneSpec
+from mimickit_hydra.engines.interface import EngineError, ObjectModel, ObjectSpec, SceneSpec, check_control_mode
 from mimickit_hydra.engines.mujoco_model import read_object
 from mimickit_hydra.engines.newton_cache import cached
 from mimickit_hydra.engines.newton_kernels import Tree
@@ -39,10 +39,7 @@ class NewtonScene:
 
 def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> NewtonScene:
     """Build ``num_envs`` copies of ``scene`` on ``device``. EngineError for what the interface cannot express."""
-    if config.control_mode not in CONTROL_MODES:
-        raise EngineError(
-            "engine.control_mode={!r} is unknown; allowed: {}".format(config.control_mode, ", ".join(CONTROL_MODES))
-        )
+    check_control_mode(config.control_mode)
     models = [read_object(obj) for obj in scene.objects]
     one = cached(config, scene, device)
     data = mjw.make_data(one.mujoco, nworld=num_envs, nconmax=one.contacts, njmax=one.rows, njmax_nnz=one.nonzeros)
