@@ -47,6 +47,7 @@ class Config:
     ground_contact_height: float = 0.3
     njmax: int = 0
     nconmax: int = 0
+    deterministic: bool = False  # of newton
     physics: str = "newton"  # of isaac_lab
 
 
@@ -71,10 +72,14 @@ def _on_cuda(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
     return OnDevice(make_engine(config, scene, num_envs, "cuda:0"))
 
 
+def _in_order_on_cuda(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
+    return _on_cuda(replace(config, deterministic=True), scene, num_envs)
+
+
 _idle_workers: dict[tuple[str, str], list[Worker]] = {}  # starting one takes seconds: tests take turns with them
 
 
-def _hosted(name: str, python: str = sys.executable, path: Path | None = None) -> Factory:
+def _hosted(name: str, python: str = sys.executable, path: Path | None = None, device: str = "cpu") -> Factory:
     """Engine ``name`` in another process of interpreter ``python``, with the modules of folder ``path``."""
 
     def build(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
@@ -82,7 +87,7 @@ def _hosted(name: str, python: str = sys.executable, path: Path | None = None) -
         idle = _idle_workers.setdefault((name, python), [])
         worker = idle.pop() if idle else start(where)
         try:
-            engine = HostedEngine(config, scene, num_envs, "cpu", where, worker)
+            engine = HostedEngine(config, scene, num_envs, device, where, worker)
         except EngineError:
             idle.append(worker)
             raise
@@ -110,6 +115,10 @@ def _ovphysx(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
     return _hosted("isaac_lab")(replace(config, physics="ovphysx"), scene, num_envs)
 
 
+def _ovphysx_on_cuda(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
+    return OnDevice(_hosted("isaac_lab", device="cuda:0")(replace(config, physics="ovphysx"), scene, num_envs))
+
+
 # label: (engine name, how to build it)
 ENGINES: dict[str, tuple[str, Factory]] = {
     "mujoco": ("mujoco", _on("cpu")),
@@ -121,12 +130,15 @@ ENGINES: dict[str, tuple[str, Factory]] = {
     "isaac_gym-emulated-py38": ("isaac_gym", _hosted("isaac_gym", PYTHON38, EMULATOR)),
     "newton": ("newton", _on("cpu")),
     "newton-cuda": ("newton", _on_cuda),
+    "newton-deterministic-cuda": ("newton", _in_order_on_cuda),
     "isaac_lab": ("isaac_lab", _on("cpu")),
     "isaac_lab-cuda": ("isaac_lab", _on_cuda),
     "isaac_lab-ovphysx": ("isaac_lab", _ovphysx),  # where a developer installed it: it has NVIDIA's own licence
+    "isaac_lab-ovphysx-cuda": ("isaac_lab", _ovphysx_on_cuda),
 }
 
 
+IN_ANY_ORDER = ("newton-cuda", "isaac_lab-cuda", "isaac_lab-ovphysx-cuda")  # a GPU sums contacts as they come
 SLOW = ("[isaac_gym-real", "[isaac_gym-emulated-py38")
 WITH_NEWTON = ("[newton", "[isaac_lab")
 SLOW_ON_NEWTON = ("test_explicit_pd_tends_to_the_implicit_one", "test_feet_carry_the_weight")
@@ -174,7 +186,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "-cuda" in item.name:
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip("needs a CUDA device"))
-            if name not in ON_CUDA:
+            if name not in ON_CUDA or "deterministic" in item.name:
                 item.add_marker(pytest.mark.slow)
         elif any(label in item.name for label in (*SLOW, *WITH_NEWTON) if label in SLOW or name in SLOW_ON_NEWTON):
             item.add_marker(pytest.mark.slow)
@@ -185,7 +197,7 @@ class Lab:
 
     def __init__(self, label: str, folder: Path) -> None:
         self.name, self._factory = ENGINES[label]
-        self.exact = not label.endswith("-cuda")  # a GPU sums contacts in no fixed order
+        self.exact = label not in IN_ANY_ORDER
         self._folder = folder
         self._engines: list[Engine] = []
         self.humanoid = ObjectSpec("humanoid", str(HUMANOID), start_pos=(0.0, 0.0, STAND_HEIGHT))
