@@ -57,7 +57,6 @@ class NewtonEngineConfig(EngineConfig):
     impratio: float = 10.0
     njmax: int = 0  # constraint rows; 0 = by the number of colliding shapes
     nconmax: int = 0  # contacts; likewise
-    deterministic: bool = False  # on a GPU: sums in a fixed order, so that runs repeat to the bit; slow
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from mimickit_hydra.engines.interface import (
     SceneSpec,
     check_saved_state,
 )
-from mimickit_hydra.engines.newton_scene import NewtonScene, build_scene, fixed_order
+from mimickit_hydra.engines.newton_scene import NewtonScene, build_scene
 
 wp.config.enable_backward = False  # adjoint kernels would only cost compile time
 wp.config.log_level = wp.LOG_WARNING  # not a line for every kernel it loads
@@ -85,8 +85,6 @@ class NewtonEngine(Engine):
             began = time.perf_counter()
             self.scene: NewtonScene = build_scene(config, scene, num_envs, self._wp_device)
             self.models = self.scene.models
-            in_order = fixed_order(config, self._wp_device)
-            self._add_contacts = kernels.contact_forces_in_order() if in_order else kernels.contact_forces
             self._allocate()
             self._initial_state()
             self._lap("model", began)
@@ -208,7 +206,7 @@ class NewtonEngine(Engine):
         self._ground.zero_()
         mjw.contact_force(self._model, data, self._contact_ids, True, self._contact_force)
         self._launch(
-            self._add_contacts, int(data.naconmax),
+            kernels.contact_forces, int(data.naconmax),
             [data.nacon, data.contact.worldid, data.contact.geom, data.contact.frame, self._contact_force,
              self.scene.geom_body, self.scene.ground_geom],
             [self._total, self._ground], stream,

@@ -5,9 +5,6 @@ its ``quat`` arrays); what leaves these kernels is xyzw. Ball velocities and tor
 free joint's linear velocity is that of the link origin, which are the conventions of the engine interface already.
 """
 
-from functools import lru_cache
-from typing import Any
-
 import warp as wp
 
 FREE = wp.constant(0)
@@ -345,13 +342,6 @@ def contact_forces(
         wp.atomic_add(total, w, second, f)
         if g[0] == ground_geom:
             wp.atomic_add(ground, w, second, f)
-
-
-@lru_cache(maxsize=None)
-def contact_forces_in_order() -> Any:
-    """The kernel :func:`contact_forces`, adding in the same order every time; for contacts that have an order."""
-    options = {"deterministic": wp.DeterministicMode.RUN_TO_RUN, "enable_backward": False}
-    return wp.kernel(contact_forces.func, name="contact_forces_in_order", module="unique", module_options=options)
 
 
 @wp.kernel

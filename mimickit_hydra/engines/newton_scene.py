@@ -45,16 +45,7 @@ def build_scene(config: Any, scene: SceneSpec, num_envs: int, device: Any) -> Ne
     data = mjw.make_data(one.mujoco, nworld=num_envs, nconmax=one.contacts, njmax=one.rows, njmax_nnz=one.nonzeros)
     one.warp.opt.timestep.fill_(1.0 / config.sim_freq)
     one.warp.opt.warn_overflow = 0  # the device would print a line an environment; the engine counts them
-    if fixed_order(config, device):
-        if not hasattr(mjw, "DeterminismType"):
-            raise EngineError("engine.deterministic=true needs MuJoCo Warp 3.17, which comes with Newton 1.8")
-        one.warp.opt.deterministic = int(mjw.DeterminismType.ALL)
     return _located(scene, one.mujoco, one.warp, data, models, device)
-
-
-def fixed_order(config: Any, device: Any) -> bool:
-    """Whether sums must be taken in a fixed order, which a CPU does anyway."""
-    return bool(getattr(config, "deterministic", False)) and bool(wp.get_device(device).is_cuda)
 
 
 # ------------------------------------------------------------------------------------------- reading the result

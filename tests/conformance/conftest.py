@@ -47,7 +47,6 @@ class Config:
     ground_contact_height: float = 0.3
     njmax: int = 0
     nconmax: int = 0
-    deterministic: bool = False  # of newton
     physics: str = "newton"  # of isaac_lab
 
 
@@ -70,10 +69,6 @@ def _on(device: str) -> Factory:
 
 def _on_cuda(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
     return OnDevice(make_engine(config, scene, num_envs, "cuda:0"))
-
-
-def _in_order_on_cuda(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
-    return _on_cuda(replace(config, deterministic=True), scene, num_envs)
 
 
 _idle_workers: dict[tuple[str, str], list[Worker]] = {}  # starting one takes seconds: tests take turns with them
@@ -130,7 +125,6 @@ ENGINES: dict[str, tuple[str, Factory]] = {
     "isaac_gym-emulated-py38": ("isaac_gym", _hosted("isaac_gym", PYTHON38, EMULATOR)),
     "newton": ("newton", _on("cpu")),
     "newton-cuda": ("newton", _on_cuda),
-    "newton-deterministic-cuda": ("newton", _in_order_on_cuda),
     "isaac_lab": ("isaac_lab", _on("cpu")),
     "isaac_lab-cuda": ("isaac_lab", _on_cuda),
     "isaac_lab-ovphysx": ("isaac_lab", _ovphysx),  # where a developer installed it: it has NVIDIA's own licence
@@ -186,7 +180,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "-cuda" in item.name:
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip("needs a CUDA device"))
-            if name not in ON_CUDA or "deterministic" in item.name:
+            if name not in ON_CUDA:
                 item.add_marker(pytest.mark.slow)
         elif any(label in item.name for label in (*SLOW, *WITH_NEWTON) if label in SLOW or name in SLOW_ON_NEWTON):
             item.add_marker(pytest.mark.slow)

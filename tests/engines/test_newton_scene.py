@@ -81,18 +81,6 @@ def test_options_reach_the_solver(tmp_path: Path) -> None:
     assert (scene.data.njmax, scene.data.naconmax) == (60, 26)
 
 
-def test_a_fixed_order_of_sums_is_for_gpus(tmp_path: Path) -> None:
-    import torch
-
-    from mimickit_hydra.engines.newton_scene import fixed_order
-
-    scene = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"'), deterministic=True)
-    assert scene.warp_model.opt.deterministic == 0  # a CPU adds in one order anyway
-    assert not fixed_order(SimpleNamespace(), "cpu")
-    if torch.cuda.is_available():
-        assert fixed_order(SimpleNamespace(deterministic=True), "cuda:0")
-
-
 def test_without_options_the_solver_is_as_before(tmp_path: Path) -> None:
     option = build(stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')).warp_model.opt
     found = [float(array.numpy()[0]) for array in (option.tolerance, option.ls_tolerance)]
