@@ -1,7 +1,8 @@
 """A run on a GPU that was stopped and resumed, against one that was not. Skipped where there is no GPU.
 
-Contacts are summed in no fixed order there, so physics parts by rounding. Everything that does not come out of the
-simulator must still be equal to the bit: counters, random state, clips and start times.
+Contacts are summed in no fixed order there, so states and weights part from rounding on; that they are continued is for
+test_training_run.py, on a CPU. What does not come out of the simulator must be equal to the bit here too: counters,
+random state, clips and times.
 """
 
 from __future__ import annotations
@@ -59,8 +60,3 @@ def test_a_resumed_run_goes_on_as_one_without_interruption(method: str, tmp_path
                 assert a[part][key] == value, f"{part}.{key}"
     for name in ("timestep", "time", "motion_ids", "start_times", "motion_time", "clip_end"):
         assert_equal(a["env"][name], b["env"][name], name)
-    weights, expected, before = (found["agent"]["model"] for found in (a, b, at_stop))
-    for name, value in expected.items():
-        if value.is_floating_point():
-            moved = (value - before[name]).abs().mean()
-            assert (weights[name] - value).abs().mean() <= 0.2 * moved + 1e-6, name
