@@ -17,6 +17,7 @@ import torch
 from mimickit_hydra.adapter.build import Parts, build
 from mimickit_hydra.adapter.export import model_weights
 from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.config.advice import advice
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.schema import RunConfig
 from mimickit_hydra.engines.hosted import HostedEngine
@@ -146,6 +147,8 @@ def _train_worker(comm: Comm, device: torch.device, job: Job) -> float | None:
     from mimickit_hydra.runtime.train import Trainer, TrainSettings
 
     run = job.run
+    for line in advice(run):
+        _say(comm, f"note: {line}")
     with StopSignal(_tell_other_ranks) as stop, contextlib.ExitStack() as cleanup:
         try:
             with stop.immediate():
