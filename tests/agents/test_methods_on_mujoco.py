@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 NUM_ENVS = 48
 SMALL = ["engine=mujoco", f"num_envs={NUM_ENVS}", "motion=humanoid_walk", "compute=cpu"]
+SMALL += ["agent.steps_per_iter=32"]  # twice the preset's: each iteration has to show more
 ITERATIONS = 20
 PRIOR = ["prior.num_attention_heads=1", "prior.num_layers=1", "prior.batch_size=64", "prior.num_samples_stat=500"]
 PRIOR += ["prior.num_iterations=300", "prior.output_iter=300", "prior.lr=1e-3", "prior.device=cpu"]

@@ -73,7 +73,7 @@ VALUES = [
     ("agent.actor_epochs=0", "agent.actor_epochs: found 0"),
     ("agent.critic_epochs=-2", "agent.critic_epochs: found -2"),
     ("agent.actor_batch_size=0", "agent.actor_batch_size: found 0.0, must be more than 0"),
-    ("agent.critic_batch_size=33", "agent.critic_batch_size: found 33.0, must be at most agent.steps_per_iter=32"),
+    ("agent.critic_batch_size=33", "agent.critic_batch_size: found 33.0, must be at most agent.steps_per_iter=16"),
     ("agent.actor_optimizer.learning_rate=0", "agent.actor_optimizer.learning_rate: found 0.0, must be more than 0"),
     ("agent.critic_optimizer.learning_rate=nan", "agent.critic_optimizer.learning_rate: found nan"),
     ("agent.actor_optimizer.type=adam", "found 'adam', must be one of SGD, Adam, AdamW; nearest: Adam"),
