@@ -13,7 +13,7 @@ def advice(run: RunConfig) -> list[str]:
     mujoco_solver = engine.engine_name in ("mujoco", "newton") or getattr(engine, "physics", "") == "newton"
     if run.mode == "train" and mujoco_solver and engine.sim_freq < LEARNS_AT:
         return [
-            f"engine.sim_freq={engine.sim_freq}: with this physics policies stopped learning early at 120 Hz; "
-            f"engine.sim_freq={LEARNS_AT} is what the others here learned with"
+            f"engine.sim_freq={engine.sim_freq}: with this physics policies hardly learned at 120 Hz where they did at "
+            f"engine.sim_freq={LEARNS_AT}"
         ]
     return []
