@@ -216,7 +216,7 @@ def _reporting(comm: Comm, job: Job, parts: Parts) -> Iterator[tuple[Any, Any]]:
         resume_samples=parts.agent.samples if job.again else None,
     )
     title = f"{run.method.name} · {run.character.name} · {run.motion.name} · {run.engine.engine_name}"
-    progress = Progress(title, max_samples=run.max_samples)
+    progress = Progress(title, max_samples=run.max_samples, has_reward=parts.env.has_reward)
     try:
         with progress:
             yield logger, progress

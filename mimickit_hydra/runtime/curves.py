@@ -14,6 +14,8 @@ from mimickit_hydra.runtime.log_table import read_log
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2f6db3", "#e08a2c", "#4f9d3f", "#c44e4e", "#8a8a8a"
 
+LABEL_GAP = 0.07  # between the last values written beside a panel, of its height
+
 # title, unit, [(key, label, colour)]
 PANELS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ("Return", "per episode", (("Train_Return", "train", GREY), ("Test_Return", "test", BLUE))),
@@ -23,7 +25,17 @@ PANELS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ("Actor loss", "", (("Actor_Loss", "actor", ORANGE),)),
     ("Policy", "", (("Clip_Frac", "clipped fraction", RED), ("Exp_Prob", "exploration", GREY))),
     ("Discriminator loss", "", (("Disc_Loss", "total", RED), ("Disc_Grad_Penalty", "gradient penalty", GREY))),
-    ("Discriminator accuracy", "", (("Disc_Agent_Acc", "agent", BLUE), ("Disc_Demo_Acc", "demo", ORANGE))),
+    (
+        "Discriminator accuracy",
+        "",
+        (
+            ("Disc_Agent_Acc", "agent", BLUE),
+            ("Disc_Demo_Acc", "demo", ORANGE),
+            ("Disc_Neg_Acc", "differences", BLUE),
+            ("Disc_Pos_Acc", "none", ORANGE),
+        ),
+    ),
+    ("Discriminator reward", "mean of an iteration", (("Disc_Reward_Mean", "reward", GREEN),)),
     (
         "Tracking error",
         "m",
@@ -56,7 +68,7 @@ def _draw(table: Mapping[str, np.ndarray], title: str) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = [panel for panel in PANELS if any(_has(table, key) for key, _, _ in panel[2])]
+    panels = [panel for panel in PANELS if any(_drawn(table, key) for key, _, _ in panel[2])]
     columns = 3
     rows = max(1, -(-len(panels) // columns))
     figure = Figure(figsize=(4.3 * columns, 2.9 * rows + 0.5), layout="constrained", facecolor="white")
@@ -78,20 +90,16 @@ def _panel(
     unit: str,
     lines: tuple[tuple[str, str, str], ...],
 ) -> None:
-    drawn = 0
+    last: list[tuple[float, str]] = []
     for key, label, color in lines:
-        if not _has(table, key):
+        if not _drawn(table, key):
             continue
         values, few = table[key], len(samples) < 30
         good = np.isfinite(values)
         axes.plot(
             samples[good], values[good], color=color, label=label, linewidth=1.6, marker="o" if few else None, ms=3
         )
-        axes.annotate(
-            f"{values[good][-1]:.4g}", (samples[good][-1], values[good][-1]), xytext=(4, 0), textcoords="offset points",
-            fontsize=7.5, color=color, va="center", annotation_clip=False,
-        )  # fmt: skip
-        drawn += 1
+        last.append((float(values[good][-1]), color))
     axes.set_title(title + (f"  [{unit}]" if unit else ""), fontsize=9.5, loc="left", fontweight="bold")
     axes.grid(color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -101,10 +109,42 @@ def _panel(
     axes.margins(y=0.12)
     width = max(samples[-1] - samples[0], 1e-9)
     axes.set_xlim(samples[0] - 0.02 * width, samples[-1] + 0.02 * width)
-    if all(np.nanmin(table[key]) >= 0 for key, _, _ in lines if _has(table, key)):
+    if all(np.nanmin(table[key]) >= 0 for key, _, _ in lines if _drawn(table, key)):
         axes.set_ylim(bottom=0)
-    if drawn > 1:
+    _label_last(axes, last)
+    if len(lines) > 1:
         axes.legend(fontsize=7.5, frameon=False, loc="best")
+
+
+def _label_last(axes: Any, last: list[tuple[float, str]]) -> None:
+    """Write the last value of each line beside the panel, pushed apart where they would lie on one another."""
+    low, high = axes.get_ylim()
+    heights = spread([(value - low) / (high - low) for value, _ in last], LABEL_GAP)
+    for (value, color), height in zip(last, heights, strict=True):
+        axes.text(1.01, height, f"{value:.4g}", transform=axes.transAxes, fontsize=7.5, color=color, va="center")
+
+
+def spread(heights: list[float], gap: float) -> list[float]:
+    """Heights in the same order from low to high, at least ``gap`` apart, each cluster about its own centre."""
+    clusters: list[list[int]] = []  # indices into heights, from low to high
+    centers: list[float] = []
+    for index in sorted(range(len(heights)), key=heights.__getitem__):
+        clusters.append([index])
+        centers.append(heights[index])
+        while len(clusters) > 1 and centers[-1] - centers[-2] < gap * (len(clusters[-1]) + len(clusters[-2])) / 2:
+            merged = clusters.pop(-2) + clusters.pop()
+            clusters.append(merged)
+            centers[-2:] = [sum(heights[one] for one in merged) / len(merged)]
+    placed = list(heights)
+    for members, center in zip(clusters, centers, strict=True):
+        for place, index in enumerate(members):
+            placed[index] = center + gap * (place - (len(members) - 1) / 2)
+    return placed
+
+
+def _drawn(table: Mapping[str, np.ndarray], key: str) -> bool:
+    """Whether a line says anything: a method whose env has no reward logs returns of 0 throughout."""
+    return _has(table, key) and not (key.endswith("_Return") and not np.nan_to_num(table[key]).any())
 
 
 def _has(table: Mapping[str, np.ndarray], key: str) -> bool:
@@ -123,8 +163,10 @@ def _headline(table: Mapping[str, np.ndarray], title: str) -> str:
     parts = [title, f"{int(table['Samples'][-1]):,} samples"]
     if _has(table, "Wall_Time"):
         parts.append(f"{60 * table['Wall_Time'][-1]:.1f} min")
-    if _has(table, "Test_Return"):
+    if _drawn(table, "Test_Return"):
         parts.append(f"best test return {np.nanmax(table['Test_Return']):.4g}")
+    elif _has(table, "Test_Episode_Length"):
+        parts.append(f"longest test episodes {np.nanmax(table['Test_Episode_Length']):.4g} steps")
     return "   |   ".join(parts)
 
 

@@ -21,17 +21,23 @@ WIDTH = 92
 BAR_WIDTH = 60
 COLORS = {"physics": "blue", "env": "cyan", "policy": "green", "update": "yellow", "test": "magenta", "other": "grey50"}
 SPARKS = "▁▂▃▄▅▆▇█"
+MEASURES = (("return", "Return"), ("length", "Episode_Length"))  # label, end of the log keys
 LOSSES = ("Critic_Loss", "Actor_Loss", "Clip_Frac", "Disc_Loss", "Adv_Std", "Exp_Prob")
 
 
 class Progress:
-    """Live table of a run, or one plain line per output where there is no terminal. Use it as a context manager."""
+    """Live table of a run, or one plain line per output where there is no terminal. Use it as a context manager.
+
+    ``has_reward``: the env pays something. Where only a discriminator does, returns are 0 throughout, so episode
+    lengths and the pose error are shown in their place.
+    """
 
     def __init__(
         self,
         title: str = "training",
         *,
         max_samples: float = math.inf,
+        has_reward: bool = True,
         file: IO[str] | None = None,
         live: bool | None = None,
     ) -> None:
@@ -40,6 +46,8 @@ class Progress:
         self.title = title
         self.max_samples = max_samples
         self.best_return = -math.inf
+        self.measures = MEASURES if has_reward else MEASURES[1:]
+        self._pose_error = math.nan
         self._history: list[float] = []
         self._checkpoint: tuple[str, float] | None = None
         self._live: Live | None = None
@@ -83,10 +91,11 @@ class Progress:
         ``row``: log keys; ``fractions``: seconds (or any unit) per section since the last call; ``eta_s`` may be
         infinite. ``output``: a test has just been run; only such iterations make a line where there is no terminal.
         """
-        tested = row.get("Test_Return", math.nan)
+        tested = row.get(f"Test_{self.measures[0][1]}", math.nan)
         if output and math.isfinite(tested):
-            self.best_return = max(self.best_return, tested)
+            self.best_return = max(self.best_return, row.get("Test_Return", math.nan))
             self._history.append(tested)
+            self._pose_error = row.get("Dtw_Pose_Err", math.nan)
         if self._live is None:
             if output:
                 self.note(self._line(row, fractions, samples_per_s, eta_s))
@@ -104,11 +113,13 @@ class Progress:
             parts[-1] += f"/{_whole(self.max_samples)}"
         parts += [f"{rate:,.0f} samples/s", f"elapsed {clock(_elapsed(row))}", f"eta {clock(eta)}"]
         for name in ("test", "train"):
-            value, length = row.get(f"{name.title()}_Return"), row.get(f"{name.title()}_Episode_Length")
-            if value is not None:
-                parts.append(f"{name} return {_short(value)} length {_short(length)}")
-        if math.isfinite(self.best_return):
+            if f"{name.title()}_Return" in row:
+                values = (f"{label} {_short(row.get(f'{name.title()}_{key}'))}" for label, key in self.measures)
+                parts.append(f"{name} {' '.join(values)}")
+        if self._tells_best():
             parts.append(f"best {_short(self.best_return)}")
+        if math.isfinite(self._pose_error):
+            parts.append(f"pose error {_centimetres(self._pose_error)}")
         shares = _shares(fractions)
         if shares:
             parts.append(" ".join(f"{name} {100 * share:.0f}%" for name, share in shares))
@@ -128,12 +139,12 @@ class Progress:
         table.add_row("samples", samples, "iteration", _whole(row.get("Iteration")))
         table.add_row("samples/s", f"{rate:,.0f}", "elapsed / left", f"{clock(elapsed)} / {clock(eta)}")
         for name in ("Test", "Train"):
-            table.add_row(
-                f"{name.lower()} return",
-                self._return_cell(name, row),
-                f"{name.lower()} length",
-                _short(row.get(f"{name}_Episode_Length")),
-            )
+            cells = [(f"{name.lower()} {label}", _short(row.get(f"{name}_{key}"))) for label, key in self.measures]
+            if name == "Test":
+                cells[0] = (cells[0][0], cells[0][1] + self._course())
+            table.add_row(*(text for cell in cells for text in cell))
+        if math.isfinite(self._pose_error):
+            table.add_row("pose error", _centimetres(self._pose_error))
         losses = [(key, row[key]) for key in LOSSES if key in row]
         for left, right in zip(losses[::2], [*losses[1::2], ("", math.nan)], strict=False):
             table.add_row(_words(left[0]), _short(left[1]), _words(right[0]), _short(right[1]) if right[0] else "")
@@ -147,11 +158,13 @@ class Progress:
         width = min(WIDTH, self.console.width)
         return Panel(Group(*parts), title=title, title_align="left", border_style="blue", width=width)
 
-    def _return_cell(self, name: str, row: Mapping[str, float]) -> str:
-        text = _short(row.get(f"{name}_Return"))
-        if name == "Test" and math.isfinite(self.best_return):
-            text += f" [dim](best {_short(self.best_return)})[/] [green]{sparkline(self._history)}[/]"
-        return text
+    def _tells_best(self) -> bool:
+        return self.measures[0][1] == "Return" and math.isfinite(self.best_return)
+
+    def _course(self) -> str:
+        """What the tests so far had: their best return and their line."""
+        best = f" [dim](best {_short(self.best_return)})[/]" if self._tells_best() else ""
+        return best + (f" [green]{sparkline(self._history)}[/]" if self._history else "")
 
 
 def clock(seconds: float) -> str:
@@ -216,6 +229,10 @@ def _whole(value: float | None) -> str:
 
 def _short(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+def _centimetres(metres: float) -> str:
+    return f"{100 * metres:.1f} cm"
 
 
 def _words(key: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.runtime.curves import plot_curves
+from mimickit_hydra.runtime.curves import plot_curves, spread
 from mimickit_hydra.runtime.loggers import TextLogger
 from mimickit_hydra.runtime.progress import Progress, clock, sparkline
 
@@ -49,9 +49,23 @@ def test_live_table() -> None:
         progress.update(ROW, SECONDS, 5000.0, 180.0)
         progress.update({"Samples": 1.0}, {}, 0.0, math.inf)  # nothing known yet
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "pose error" not in text  # not measured
     for part in ("deepmimic [walk]", "5,000", "12.5", "best 12.5", "physics 50 %", "ckpt_0000000012.pt", "0:36 / 3:00"):
         assert part in text, part
     progress.close()
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_where_only_a_discriminator_pays_no_return_is_shown(live: bool) -> None:
+    row = {**ROW, "Test_Return": 0.0, "Train_Return": 0.0, "Dtw_Pose_Err": 0.0274}
+    stream = io.StringIO()
+    with Progress("amp", has_reward=False, file=stream, live=live) as progress:
+        progress.update(row, SECONDS, 5000.0, 180.0)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert "return" not in text
+    assert "best" not in text
+    assert re.search(r"test length +40", text)
+    assert re.search(r"pose error +2\.7 cm", text)
 
 
 def test_clock_and_sparkline() -> None:
@@ -79,3 +93,31 @@ def test_curves(tmp_path: Path) -> None:
 def test_curves_of_a_single_row(tmp_path: Path) -> None:
     TextLogger(tmp_path / "log.txt").write({"Test_Return": 1.0}, 0)
     assert plot_curves(tmp_path).exists()
+
+
+def test_curves_leave_out_returns_of_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    drawn: list[str] = []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **_: drawn.append(text))
+    log = TextLogger(tmp_path / "log.txt")
+    for samples in (0, 1000):
+        log.write({**ROW, "Test_Return": 0.0, "Train_Return": 0.0, "Test_Episode_Length": 40.0 + samples}, samples)
+    plot_curves(tmp_path)
+    assert "longest test episodes 1040 steps" in drawn[0]
+    assert "test return" not in drawn[0]
+
+
+@pytest.mark.parametrize(
+    ("heights", "placed"),
+    [
+        ([], []),
+        ([0.5], [0.5]),
+        ([0.9, 0.1], [0.9, 0.1]),
+        ([1.0, 0.98], [1.02, 0.96]),
+        ([0.5, 0.5, 0.5], [0.44, 0.5, 0.56]),
+        ([0.0, 0.05, 0.1], [-0.01, 0.05, 0.11]),
+    ],
+)
+def test_spread(heights: list[float], placed: list[float]) -> None:
+    assert spread(heights, 0.06) == pytest.approx(placed)
