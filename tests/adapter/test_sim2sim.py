@@ -14,7 +14,7 @@ from mimickit_hydra.config.compose import compose, resolved_yaml, to_run
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.repeat import choices_header
 from mimickit_hydra.engines.registry import engine_problem
-from mimickit_hydra.runtime.sim2sim import table
+from mimickit_hydra.runtime.sim2sim import table, write_results
 
 OVERRIDES = [
     "num_envs=4", "engine.num_threads=1", "engine.sim_freq=120", "agent.steps_per_iter=8", "agent.test_episodes=1",
@@ -63,10 +63,21 @@ def test_the_other_engine(trained: Path) -> None:
 
 
 def test_the_table_compares_with_the_engine_of_the_training() -> None:
-    metrics = {"episodes": 4, "success_rate": 0.5, "root_pos_err": 0.1, "body_pos_err": 0.05}
+    metrics = {"episodes": 4, "episode_length": 30.0, "success_rate": 0.5, "root_pos_err": 0.1, "body_pos_err": 0.05}
     rows = table({"newton": {**metrics, "return": 90.0}, "mujoco": {**metrics, "return": 81.0}}, "newton")
-    assert rows[1][:4] == ("newton (trained)", "4", "90.0", "50")
+    assert rows[1][:5] == ("newton (trained)", "4", "90.0", "30", "50")
     assert [row[-1] for row in rows[1:]] == ["100 %", "90 %"]
+
+
+def test_without_a_return_the_length_is_compared_and_errors_only_where_there_are_any(tmp_path: Path) -> None:
+    metrics = {"episodes": 4, "return": 0.0, "success_rate": 1.0}
+    results = {"newton": {**metrics, "episode_length": 200.0}, "mujoco": {**metrics, "episode_length": 150.0}}
+    assert table(results, "newton") == [
+        ("engine", "episodes", "episode (steps)", "success (%)", "of the trained"),
+        ("newton (trained)", "4", "200", "100", "100 %"),
+        ("mujoco", "4", "150", "100", "75 %"),
+    ]
+    assert all(path.exists() for path in write_results(tmp_path, results, "newton"))
 
 
 @pytest.mark.parametrize(
