@@ -325,12 +325,15 @@ def _say_results(comm: Comm, run_dir: Path, checkpoint: Path | None, metrics: An
     if checkpoint is not None:
         _say(comm, f"checkpoint  {checkpoint}")
     if metrics is not None:
-        _say(
-            comm,
-            f"metrics     {run_dir / 'metrics.json'}  (return {metrics['return']:.1f}, "
-            f"episode length {metrics['episode_length']:.0f}, success {100 * metrics['success_rate']:.0f} %"
-            + (f", pose error {100 * metrics['dtw_pose_err']:.1f} cm)" if "dtw_pose_err" in metrics else ")"),
-        )
+        figures = [
+            f"episode length {metrics['episode_length']:.0f}",
+            f"success {100 * metrics['success_rate']:.0f} %",
+        ]
+        if metrics["return"] or metrics["return_std"]:  # 0 where only a discriminator pays
+            figures.insert(0, f"return {metrics['return']:.1f}")
+        if "dtw_pose_err" in metrics:
+            figures.append(f"pose error {100 * metrics['dtw_pose_err']:.1f} cm")
+        _say(comm, f"metrics     {run_dir / 'metrics.json'}  ({', '.join(figures)})")
     for name, label in (("curves.png", "curves      "), ("video.mp4", "video       "), ("video.gif", "video       ")):
         if (run_dir / name).exists():
             _say(comm, f"{label}{run_dir / name}")
