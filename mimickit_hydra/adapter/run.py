@@ -48,6 +48,11 @@ class Job:
     again: bool  # the directory may hold what an earlier start left
     reporter: StateReporter | None = None
 
+    def lost(self, line: str) -> None:
+        """The last word of a run whose root cannot end as it should."""
+        if self.reporter is not None:
+            self.reporter.end(FAILED, line)
+
 
 def run(
     run: RunConfig, *, resolved_yaml: str, overrides: list[str], out_dir: str, restart: bool = False
@@ -105,7 +110,7 @@ def _goes_on(again: bool, run: RunConfig, run_dir: Path) -> bool:
 def _launch(job: Job) -> float | None:
     if job.run.mode == "test":
         return launch(_test_worker, job.run.devices[:1], job, single=True)
-    return launch(_train_worker, job.run.devices, job)
+    return launch(_train_worker, job.run.devices, job, on_lost=job.lost)
 
 
 @contextlib.contextmanager

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ from mimickit_hydra.config.errors import UserError
 
 LOST_CONTACT = "lost contact with another one, which has ended; see what that one printed"
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+LOST_EXIT_CODE = 3  # of a process that ended because another one had
+GRACE = 5.0  # s that a process gets to end by itself once another one has failed
 
 Worker = Callable[..., Any]  # worker(comm, device, *args)
 
@@ -104,12 +109,18 @@ def _parse(text: str) -> torch.device:
     return device
 
 
-def launch(worker: Worker, devices: Sequence[str], *args: Any, single: bool = False) -> Any:
+def launch(
+    worker: Worker,
+    devices: Sequence[str],
+    *args: Any,
+    single: bool = False,
+    on_lost: Callable[[str], None] | None = None,
+) -> Any:
     """Run ``worker(comm, device, *args)`` once per device and return what rank 0 returned.
 
     Under a launcher outside, run it in this process as one of its tasks; with ``single`` in its first alone, and the
-    others return None. Raises whatever rank 0 raised. When another rank dies, this process says so and ends too, rather
-    than waiting in a collective for ever.
+    others return None. Raises whatever rank 0 raised, and UserError where another rank died. Should rank 0 hang in a
+    collective then, ``on_lost`` is called with the line, and this process ends.
     """
     task = outside_task()
     if task is not None and not single:
@@ -124,6 +135,7 @@ def launch(worker: Worker, devices: Sequence[str], *args: Any, single: bool = Fa
         store = str(Path(folder) / "store")
         context = mp.get_context("spawn")
         children: list[Any] = []
+        done = threading.Event()
         try:
             for rank in range(1, len(parsed)):
                 child = context.Process(
@@ -131,20 +143,44 @@ def launch(worker: Worker, devices: Sequence[str], *args: Any, single: bool = Fa
                 )
                 child.start()
                 children.append(child)
-            _watch(children)
+            _watch(children, done, on_lost)
             result = _rank_run(worker, 0, parsed, store, args)
-            for child in children:
-                child.join(60)
+            _join(children, 60.0)
             return result
+        except RuntimeError as error:
+            if not _is_lost_contact(error):
+                raise
+            _join(children, GRACE)  # the one that failed may still be writing its message
+            raise UserError(_who_failed(children) or f"rank 0 {LOST_CONTACT}") from error
         finally:
+            done.set()
+            _join(children, GRACE)
             for child in children:
                 if child.is_alive():
                     child.kill()
                 child.join(10)
 
 
+def _join(children: Sequence[Any], seconds: float) -> None:
+    """Wait for all of them together."""
+    end = time.monotonic() + seconds
+    for child in children:
+        child.join(max(0.0, end - time.monotonic()))
+
+
 def _rank_main(worker: Worker, rank: int, devices: list[str], store: str, args: tuple[Any, ...]) -> None:
-    _rank_run(worker, rank, check_devices(devices), store, args)
+    try:
+        _rank_run(worker, rank, check_devices(devices), store, args)
+    except Exception as error:
+        from mimickit_hydra.config.one_line import one_line
+
+        if isinstance(error, RuntimeError) and _is_lost_contact(error):
+            sys.exit(LOST_EXIT_CODE)  # whoever failed says why
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"rank {rank}: {line}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 def _rank_run(worker: Worker, rank: int, devices: list[torch.device], store: str, args: tuple[Any, ...]) -> Any:
@@ -224,21 +260,35 @@ def _use(device: torch.device) -> None:
         torch.set_float32_matmul_precision("high")
 
 
-def _watch(children: list[Any]) -> None:
-    """End this process when a child has died with an error: the collective it owes us would never come."""
+def _who_failed(children: Sequence[Any]) -> str | None:
+    """A line about the process that failed first, as far as exit codes tell."""
+    failed = [child for child in children if child.exitcode not in (0, None)]
+    if not failed:
+        return None
+    first = next((child for child in failed if child.exitcode != LOST_EXIT_CODE), failed[0])
+    return (
+        f"process {first.name} ended with exit code {first.exitcode}; its own message is above. "
+        "All processes of this run stop."
+    )
+
+
+def _watch(children: list[Any], done: threading.Event, on_lost: Callable[[str], None] | None) -> None:
+    """End this process when a child has died with an error and it does not notice: what the child owes never comes."""
 
     def watch() -> None:
-        for sentinel_child in children:
-            sentinel_child.join()
-            if sentinel_child.exitcode not in (0, None):
-                print(
-                    f"error: process {sentinel_child.name} ended with exit code {sentinel_child.exitcode}; "
-                    "its own message is above. All processes of this run stop.",
-                    flush=True,
-                )
-                for child in children:
-                    if child.is_alive():
-                        child.kill()
-                os._exit(1)
+        line, running = None, [child.sentinel for child in children]
+        while line is None and running:
+            ended = wait(running)
+            running = [sentinel for sentinel in running if sentinel not in ended]
+            line = _who_failed(children)
+        if line is None or done.wait(GRACE):
+            return
+        print(f"error: {line}", file=sys.stderr, flush=True)
+        if on_lost is not None:
+            on_lost(line)
+        for child in children:
+            if child.is_alive():
+                child.kill()
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="rank-watch").start()
