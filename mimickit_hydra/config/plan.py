@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.plan_names import Names, resolved, short_name
 from mimickit_hydra.config.schema import LaunchConfig, LocalLaunchConfig, RunConfig
 
 MAX_RUNS = 10_000  # more is a mistake in a range
@@ -117,6 +118,7 @@ def plan_runs(runs: Sequence[Sequence[str]], *, first: int = 0, here: bool = Tru
 
     varying = _varying(runs)
     composer = _Composer(varying)
+    names = Names()
     width = len(str(first + len(runs) - 1)) if first == 0 else 1
     planned, sweep_dir = [], ""
     for number, chosen in enumerate(runs, first):
@@ -124,11 +126,13 @@ def plan_runs(runs: Sequence[Sequence[str]], *, first: int = 0, here: bool = Tru
         run = composed.run_with(values)
         if run.rand_seed is None:  # drawn at submission: a run that is started again is the same run
             values["rand_seed"] = (time.time_ns() + number) % 2**31
-        hydra = composed.hydra
+        hydra, parsed = composed.hydra, composer.parsed(chosen)
         if not sweep_dir:
-            given = str(run.out_dir) if composer.has_out_dir(chosen) else hydra.dir
+            own = any(override.key_or_group == "out_dir" for override in parsed)
+            given = str(run.out_dir) if own else _resolved("sweep.dir", composed, values, number, parsed)
             sweep_dir = os.path.abspath(os.path.expanduser(given))
-        name = hydra.subdir or _short_name(run, str(number).zfill(width))
+        name = _resolved("sweep.subdir", composed, values, number, parsed) if hydra.subdir else ""
+        name = names.take(name or short_name(run, str(number).zfill(width)), number, hydra.subdir)
         run = composed.run_with({**values, "out_dir": f"{sweep_dir}/{name}"})
         validate(run, machine=here)
         varied = [text for text in chosen if text in varying]
@@ -136,8 +140,8 @@ def plan_runs(runs: Sequence[Sequence[str]], *, first: int = 0, here: bool = Tru
     return Plan(sweep_dir, planned)
 
 
-def _short_name(run: RunConfig, number: str) -> str:
-    return f"{number}_{run.method.name}_{run.character.name}_{run.engine.engine_name}"
+def _resolved(key: str, composed: _Composed, values: Mapping[str, Any], number: int, parsed: Sequence[Any]) -> str:
+    return resolved(key, composed.hydra.node, composed.cfg, values, number, parsed)
 
 
 # ---------------------------------------------------------------------------------------------------------- composing
@@ -145,8 +149,8 @@ def _short_name(run: RunConfig, number: str) -> str:
 
 @dataclass(frozen=True)
 class _HydraParts:
-    dir: str
-    subdir: str  # empty unless the command line names it
+    node: DictConfig  # nothing in it is resolved
+    subdir: str  # its text, empty unless the command line names it
     choices: dict[str, Any]
 
 
@@ -257,8 +261,8 @@ class _Composer:
         ConfigLoaderImpl._apply_overrides_to_config([self._parse(text) for text in plain], cfg)
         return _Composed(cfg, hydra)
 
-    def has_out_dir(self, overrides: Sequence[str]) -> bool:
-        return any(self._parse(text).key_or_group == "out_dir" for text in overrides)
+    def parsed(self, overrides: Sequence[str]) -> list[Any]:
+        return [self._parse(text) for text in overrides]
 
     def _base(self, overrides: tuple[str, ...]) -> tuple[DictConfig, _HydraParts]:
         from mimickit_hydra.config.compose import compose, drop_hydra
@@ -266,8 +270,8 @@ class _Composer:
         cfg = compose(list(overrides), with_hydra=True)
         subdir = ""
         if any(self._parse(text).key_or_group == "hydra.sweep.subdir" for text in overrides):
-            subdir = str(cfg.hydra.sweep.subdir)
-        parts = _HydraParts(str(cfg.hydra.sweep.dir), subdir, dict(cfg.hydra.runtime.choices))
+            subdir = str(cfg.hydra.sweep._get_node("subdir")._value())
+        parts = _HydraParts(cfg.hydra, subdir, dict(cfg.hydra.runtime.choices))
         drop_hydra(cfg)
         return cfg, parts
 

@@ -116,3 +116,49 @@ def test_each_run_is_what_hydra_composes_from_its_overrides(axes: list[str], tmp
         (tmp_path / "frozen.yaml").write_text(run.frozen)
         expected = dataclasses.replace(to_run(compose(run.overrides)), out_dir=f"{tmp_path}/s/{run.name}")
         assert read_frozen(tmp_path / "frozen.yaml").run == expected
+
+
+@pytest.mark.parametrize(
+    ("subdir", "names"),
+    [
+        ("seed_${rand_seed}", ["seed_1", "seed_2"]),
+        ("d${agent.discount}/s${rand_seed}", ["d0.9/s1", "d0.9/s2"]),
+        ("n${hydra.job.num}_${method.name}", ["n0_deepmimic", "n1_deepmimic"]),
+        (
+            "${hydra.job.override_dirname}",
+            ["agent.discount=0.9,num_envs=8,rand_seed=1", "agent.discount=0.9,num_envs=8,rand_seed=2"],
+        ),
+    ],
+)
+def test_each_runs_own_values_name_its_directory(subdir: str, names: list[str], tmp_path: Path) -> None:
+    fixed = ["agent.discount=0.9", "num_envs=8", f"out_dir={tmp_path}/s"]
+    plan = plan_sweep([*fixed, "rand_seed=1,2", f"hydra.sweep.subdir={subdir}"])
+    assert [run.name for run in plan.runs] == names
+    (tmp_path / "frozen.yaml").write_text(plan.runs[1].frozen)
+    assert read_frozen(tmp_path / "frozen.yaml").run.out_dir == f"{tmp_path}/s/{names[1]}"
+
+
+def test_a_seed_that_is_drawn_names_the_directory_too() -> None:
+    plan = plan_sweep(["num_envs=8,16", "hydra.sweep.subdir=seed_${rand_seed}"])
+    assert [run.name for run in plan.runs] == [f"seed_{OmegaConf.create(run.frozen).rand_seed}" for run in plan.runs]
+
+
+def test_the_sweeps_directory_follows_the_values_that_are_given() -> None:
+    plan = plan_sweep(["num_envs=8", "rand_seed=1,2", "hydra.sweep.dir=multirun/${num_envs}_${method.name}"])
+    assert plan.sweep_dir == str(Path("multirun/8_deepmimic").absolute())
+
+
+@pytest.mark.parametrize(
+    ("subdir", "line"),
+    [
+        ("x", "found 'x', must be another directory for each run, but runs 0 and 1 would both be in x; add "),
+        ("n${num_envs}", "runs 0 and 1 would both be in n8"),
+        ("../${rand_seed}", "must be a directory below that of the sweep"),
+        ("/tmp/${rand_seed}", "must be a directory below that of the sweep"),
+        ("a/..", "must be a directory below that of the sweep"),
+    ],
+)
+def test_two_runs_never_share_a_directory(subdir: str, line: str) -> None:
+    with pytest.raises(UserError, match=r"^hydra\.sweep\.subdir: ") as raised:
+        plan_sweep(["num_envs=8", "rand_seed=1,2", f"hydra.sweep.subdir={subdir}"])
+    assert line in str(raised.value)
