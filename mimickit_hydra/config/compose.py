@@ -78,7 +78,8 @@ def _refuse_added_keys(node: DictConfig, prefix: str) -> None:
         if key not in known:
             from mimickit_hydra.config.one_line import suggestion
 
-            raise UserError(f"{prefix}{key}: unknown key{suggestion(key, known)}")
+            full = [f"{prefix}{name}" for name in known]
+            raise UserError(f"{prefix}{key}: unknown key{suggestion(f'{prefix}{key}', full)}")
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             _refuse_added_keys(child, f"{prefix}{key}.")

@@ -15,6 +15,9 @@ _FULL_KEY = re.compile(r"^\s*full_key: (\S+)", re.MULTILINE)
 _BAD_VALUE = re.compile(
     r"Value '?(.*?)'? (?:of type '(\w+)' )?(?:could not be converted to|is not a valid) '?(\w+)'?", re.DOTALL
 )
+_MERGED = re.compile(r"^Error merging override ([^=\n]+)=(.*)$", re.MULTILINE)
+_NO_LIST = re.compile(r"is not a ListConfig")
+_NO_TABLE = re.compile(r"Cannot assign \w+ to Dict")
 _TYPE_NAMES = {
     "Integer": "a whole number",
     "Float": "a number",
@@ -128,16 +131,28 @@ def _composition_error(error: BaseException, overrides: Sequence[str]) -> str:
         where = f"conf/{match.group(1)}.yaml: "
     key_match = _FULL_KEY.search(text)
     key = key_match.group(1) if key_match else ""
+    if _NO_LIST.search(text) or _NO_TABLE.search(text):
+        return f"{where}{_other_shape(key, text)}"
     if value := _BAD_VALUE.search(text):
         kind = _TYPE_NAMES.get(value.group(3), value.group(3))
         return f"{where}{key}: found {value.group(1)!r}, must be {kind}"
     if re.search(r"(?:Key|Attribute) '[^']*'(?: is)? not in", text):
         return f"{where}{_unknown_key(key, ())}"
     if "Interpolation" in text and (match := re.search(r"'([^']+)' not found", text)):
-        return f"{where}{key}: refers to {match.group(1)}, which does not exist{_near_key(match.group(1), ())}"
+        return (
+            f"{where}{key}: refers to {match.group(1)}, which does not exist{_near_key(match.group(1), known_keys())}"
+        )
     if "MissingMandatoryValue" in {type(part).__name__ for part in chain}:
         return f"{where}{key or _flat(text)}: has no value; set it on the command line"
     return _other(where, text)
+
+
+def _other_shape(key: str, text: str) -> str:
+    """One value where a list or a table of them belongs."""
+    match = _MERGED.search(text)
+    key, found = (match.group(1).lstrip("+"), match.group(2)) if match else (key, "")
+    shape, written = ("a list", f"[{found}]") if _NO_LIST.search(text) else ("a table", "{name: value}")
+    return f"{key}: {f'found {found}, ' if found else ''}must be {shape}" + (f": {key}={written}" if found else "")
 
 
 def _other(where: str, text: str) -> str:
@@ -165,14 +180,31 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
 
     if "/" in key or "@" in key:
         return f"{key}: unknown group{suggestion(key, list(groups()))}"
-    return f"{key}: unknown key{_near_key(key, overrides)}"
+    known = known_keys(overrides)
+    part, near = _first_unknown(key, known)
+    if near:
+        return f"{part}: unknown key; nearest: {near}"
+    return f"{key}: unknown key{_near_key(key, known)}"
 
 
-def _near_key(key: str, overrides: Sequence[str]) -> str:
+def _first_unknown(key: str, known: Sequence[str]) -> tuple[str, str]:
+    """The part of ``key`` where it leaves the known ones, and what it is taken for; empty for the end of ``key``."""
+    parts = key.split(".")
+    for depth in range(1, len(parts)):
+        begin = ".".join(parts[:depth])
+        if not any(f"{name}.".startswith(f"{begin}.") for name in known):
+            above = begin.rpartition(".")[0]
+            beside = {".".join(name.split(".")[:depth]) for name in known if name.count(".") >= depth}
+            beside = {name for name in beside if name.rpartition(".")[0] == above}
+            return begin, next(iter(difflib.get_close_matches(begin, sorted(beside), n=1, cutoff=0.6)), "")
+    return key, ""
+
+
+def _near_key(key: str, known: Sequence[str]) -> str:
     from mimickit_hydra.config.catalog import groups
 
     near_groups = difflib.get_close_matches(key, list(groups()), n=1, cutoff=0.6) if "." not in key else []
-    near = list(dict.fromkeys(near_groups + nearest(key, known_keys(overrides))))[:3]
+    near = list(dict.fromkeys(near_groups + nearest(key, known)))[:3]
     if near:
         return f"; nearest: {', '.join(near)}"
     return "; see mimickit explain for all keys"

@@ -26,7 +26,13 @@ COMPOSITION = [
     ("agent.discount=high", "agent.discount: found 'high', must be a number"),
     ("video=maybe", "video: found 'maybe', must be true or false"),
     ("env.episode_length=null", "env.episode_length: found null, must have a value"),
-    ("devices=cpu", "devices=cpu"),
+    ("devices=cpu", "devices: found cpu, must be a list: devices=[cpu]"),
+    ("devices=cuda:0", "devices: found cuda:0, must be a list: devices=[cuda:0]"),
+    ("env.key_bodies=head", "env.key_bodies: found head, must be a list: env.key_bodies=[head]"),
+    ("env.tar_obs_steps=3", "env.tar_obs_steps: found 3, must be a list: env.tar_obs_steps=[3]"),
+    ("agent.actor_optimiser.learning_rate=1e-4", "agent.actor_optimiser: unknown key; nearest: agent.actor_optimizer"),
+    ("agnet.discount=0.9", "agnet: unknown key; nearest: agent"),
+    ("optimizer.learning_rate=1", "optimizer.learning_rate: unknown key; nearest: agent.actor_optimizer.learning_rate"),
     ("engine.newkey=1", "engine.newkey: unknown key"),
     (
         "humanoid_run",
@@ -54,6 +60,19 @@ def test_mistakes_that_hydra_finds(override: str, expected: str) -> None:
     line = line_of([override])
     assert expected in line
     assert "hydra" not in line.lower()
+
+
+def test_a_value_where_a_list_or_table_belongs() -> None:
+    table = "launch.sbatch: found END, must be a table: launch.sbatch={name: value}"
+    assert line_of(["launch=slurm", "launch.sbatch=END"]) == table
+    line = "launch.setup: found module load cuda, must be a list: launch.setup=[module load cuda]"
+    assert line_of(["launch=slurm", "launch.setup=module load cuda"]) == line
+
+
+def test_the_sample_in_the_readme_is_what_is_printed() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    command, line = readme.split("    $ python train.py ")[1].splitlines()[:2]
+    assert line_of([command]) == line.strip()
 
 
 VALUES = [
