@@ -83,22 +83,31 @@ def read_asset(obj: ObjectSpec) -> Asset:
     return _Reader(path).read()
 
 
-def visual_copy(path: str, folder: str) -> str:
-    """Write a copy of an MJCF whose geoms collide with nothing below ``folder``, and return its path.
+def has_world_geoms(path: str) -> bool:
+    """Whether an MJCF puts geoms around its body, as a floor of its own."""
+    return ET.parse(path).getroot().find("worldbody/geom") is not None
 
+
+def edited_copy(path: str, folder: str, is_visual: bool) -> str:
+    """Write a copy of an MJCF below ``folder``, and return its path.
+
+    It holds no geoms of the world, for an object is its one body, and in one ``is_visual`` geoms collide with nothing.
     Everything beside the file, and beside its folder, is linked next to the copy, so that relative names of meshes
     still hold.
     """
     tree = ET.parse(path)
-    for geom in tree.getroot().iter("geom"):
+    for world in tree.getroot().findall("worldbody"):
+        for geom in world.findall("geom"):
+            world.remove(geom)
+    for geom in tree.getroot().iter("geom") if is_visual else ():
         geom.set("contype", "0")
         geom.set("conaffinity", "0")
     source = os.path.dirname(os.path.abspath(path))
     target = os.path.join(folder, os.path.basename(source) or "assets")
     os.makedirs(target, exist_ok=True)
     _link_entries(os.path.dirname(source), folder, skip=os.path.basename(target))
-    _link_entries(source, target, skip="visual_" + os.path.basename(path))
-    copy = os.path.join(target, "visual_" + os.path.basename(path))
+    _link_entries(source, target, skip="edited_" + os.path.basename(path))
+    copy = os.path.join(target, "edited_" + os.path.basename(path))
     tree.write(copy)
     return copy
 
@@ -207,7 +216,7 @@ class _Reader:
             return []
         if free or any(kind != "hinge" for kind in kinds) or len(found) not in (0, 1, 3):
             raise self.fail("body {!r} must have no joint, one hinge, or three hinges".format(body))
-        hinges = [self.hinge(attributes) for _, attributes in found]
+        hinges = [self.hinge(attributes, body) for _, attributes in found]
         if len(hinges) == 3 and not _is_xyz(hinges):
             raise self.fail(
                 "the three hinges of body {!r} must turn about x, y, z in that order, at one point".format(body)
@@ -220,7 +229,11 @@ class _Reader:
             raise self.fail("body {!r}: its joint has class {!r}, which no <default> defines".format(body, name))
         return {**self.defaults[name], **joint.attrib}
 
-    def hinge(self, attributes: _Attributes) -> _Hinge:
+    def hinge(self, attributes: _Attributes, body: str) -> _Hinge:
+        if self.numbers(attributes, "ref", "0", 1)[0] != 0.0:
+            raise self.fail(
+                "joint {!r} has ref={!r}; ref must be 0".format(attributes.get("name", body), attributes["ref"])
+            )
         axis = self.numbers(attributes, "axis", "0 0 1", 3)
         low, high = self.interval(attributes, "limited", "range", self.radians, NO_LIMIT)
         force = self.interval(attributes, "actuatorfrclimited", "actuatorfrcrange", 1.0, NO_TORQUE_LIMIT)

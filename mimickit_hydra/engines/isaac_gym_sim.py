@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from mimickit_hydra.engines.interface import EngineError, ObjectSpec, SceneSpec
-from mimickit_hydra.engines.isaac_gym_asset import Asset, read_asset, visual_copy
+from mimickit_hydra.engines.isaac_gym_asset import Asset, edited_copy, has_world_geoms, read_asset
 
 EMULATED = bool(getattr(isaacgym, "EMULATED", False))  # the stand-in of the tests, not the simulator
 _DRIVES = {
@@ -97,8 +97,8 @@ class GymSim:
         options.max_angular_velocity = 1000.0
         options.fix_base_link = obj.fix_root
         path = os.path.abspath(asset.path)
-        if obj.is_visual:
-            path = visual_copy(path, tempfile.mkdtemp(dir=folder))
+        if obj.is_visual or has_world_geoms(path):
+            path = edited_copy(path, tempfile.mkdtemp(dir=folder), obj.is_visual)
         handle = self.gym.load_asset(self.sim, os.path.dirname(path), os.path.basename(path), options)
         if handle is None:
             raise EngineError("{}: Isaac Gym cannot load it".format(asset.path))

@@ -69,7 +69,7 @@ class IsaacLabEngine(Engine):
         for k, (spec, usd) in enumerate(zip(scene.objects, plan.assets)):
             sensor = self._scene[sensor_name(k)] if usd.colliders else None
             asset = self._scene[object_name(k)]
-            self._objects.append(LabObject(usd, asset, sensor, origins, self._physics.parent_velocities, spec.fix_root))
+            self._objects.append(LabObject(spec, usd, asset, sensor, origins, self._physics.parent_velocities))
         self.models = [obj.model for obj in self._objects]
         self.states = [obj.state for obj in self._objects]
         self.diverged = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
@@ -82,7 +82,7 @@ class IsaacLabEngine(Engine):
     # -------------------------------------------------------------------------------------------------- commands
 
     def set_command(self, command: torch.Tensor, obj: int = 0) -> None:
-        if self.models[obj].num_dofs:
+        if self._objects[obj].driven:
             self._objects[obj].command.copy_(command)
 
     def set_body_force(self, body: int, force: torch.Tensor, obj: int = 0) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional
 
 import torch
 
-from mimickit_hydra.engines.interface import EngineError, ObjectState, ResetState
+from mimickit_hydra.engines.interface import EngineError, ObjectSpec, ObjectState, ResetState
 from mimickit_hydra.engines.mjcf_usd import UsdAsset
 
 _FIELDS = tuple(field.name for field in fields(ResetState))
@@ -23,12 +23,13 @@ class LabObject:
     """``asset`` is an Articulation or a RigidObject, ``sensor`` a ContactSensor or None; ``origins`` ``[N, 3]`` m."""
 
     def __init__(
-        self, usd: UsdAsset, asset: Any, sensor: Any, origins: torch.Tensor, parent_velocities: bool, fix_root: bool
+        self, spec: ObjectSpec, usd: UsdAsset, asset: Any, sensor: Any, origins: torch.Tensor, parent_velocities: bool
     ) -> None:
         self.usd, self.model = usd, usd.model
         self._asset, self._sensor = asset, sensor
         self._origins = origins
-        self._fixed = fix_root
+        self._fixed = spec.fix_root
+        self.driven = usd.model.num_dofs > 0 and not spec.disable_motors
         n, device = origins.shape[0], origins.device
         self.state = ObjectState.zeros(n, self.model.num_bodies, self.model.num_dofs, device)
         self.command = torch.zeros(n, self.model.num_dofs, device=device)
@@ -173,7 +174,7 @@ class LabObject:
 
     def drive(self, mode: str) -> None:
         """Hand the command to the simulator: targets of its drives, or torques within their limits."""
-        if not self.model.num_dofs or mode == "none":
+        if not self.driven or mode == "none":
             return
         target = self._asset.actuators.target_command
         if mode == "pos":
@@ -188,8 +189,7 @@ class LabObject:
         torque = self.command
         if mode == "pd_explicit":
             torque = kp * (self.command - self.state.dof_pos) - kd * self.state.dof_vel
-        driven = kp != 0  # without gains in the asset there is no motor
-        return torch.where(driven, torque.clamp(-limit, limit), torch.zeros_like(torque))
+        return torque.clamp(-limit, limit)
 
     def push(self) -> None:
         """Hand the external forces to the simulator, for its next step only."""

@@ -63,8 +63,9 @@ def _template(scene: SceneSpec, control_mode: str) -> Any:
         first_shape, first_dof = len(template.shape_flags), len(template.joint_damping)
         _import(template, obj)
         _set_drives(template, first_dof + (0 if obj.fix_root else 6), "none" if obj.disable_motors else control_mode)
-        if obj.is_visual:
-            for shape in range(first_shape, len(template.shape_flags)):
+        for shape in range(first_shape, len(template.shape_flags)):
+            # An object is its one body: what its file puts around it, as a floor of its own, is not part of the scene.
+            if obj.is_visual or template.shape_body[shape] < 0:
                 template.shape_flags[shape] &= ~int(newton.ShapeFlags.COLLIDE_SHAPES)
     return template
 
@@ -95,7 +96,8 @@ def _has_colliding_meshes(obj: ObjectSpec) -> bool:
     """Meshes that are only seen are left out: Newton would read them, and need a package for it."""
     source = load_asset(obj).source
     meshes = source.geom_type == mujoco.mjtGeom.mjGEOM_MESH
-    return bool((meshes & ((source.geom_contype | source.geom_conaffinity) != 0)).any())
+    colliding = ((source.geom_contype | source.geom_conaffinity) != 0) & (source.geom_bodyid > 0)
+    return bool((meshes & colliding).any())
 
 
 def _builder() -> Any:

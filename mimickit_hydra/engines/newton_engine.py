@@ -17,6 +17,7 @@ import warp as wp
 from mimickit_hydra.engines import newton_kernels as kernels
 from mimickit_hydra.engines.interface import (
     Engine,
+    EngineError,
     ObjectModel,
     ObjectState,
     ResetState,
@@ -78,14 +79,14 @@ class NewtonEngine(Engine):
 
     def __init__(self, config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> None:
         self._describe(config, num_envs, torch.device(device))
-        self._wp_device = wp.get_device("cpu" if self.device.type == "cpu" else str(_indexed(self.device)))
+        self._wp_device = _warp_device(self.device)
         self._streams: Dict[int, Any] = {}
         self.build_seconds: Dict[str, float] = {}
         with wp.ScopedDevice(self._wp_device):
             began = time.perf_counter()
             self.scene: NewtonScene = build_scene(config, scene, num_envs, self._wp_device)
             self.models = self.scene.models
-            self._allocate()
+            self._allocate([not obj.disable_motors for obj in scene.objects])
             self._initial_state()
             self._lap("model", began)
             self._graph = self._record() if getattr(config, "record_graph", True) else None
@@ -99,7 +100,8 @@ class NewtonEngine(Engine):
         self.build_seconds[part] = now - began
         return now
 
-    def _allocate(self) -> None:
+    def _allocate(self, motors: List[bool]) -> None:
+        """``motors``: whether an object obeys commands. Torques need no gains in its asset."""
         n, device = self.num_envs, self._wp_device
         self._model, self._data = self.scene.warp_model, self.scene.data
         bodies = self.scene.mujoco_model.nbody - 1
@@ -123,7 +125,7 @@ class NewtonEngine(Engine):
         self.states = [obj.state(total[:, b], ground[:, b]) for obj, b in zip(self._objects, self.scene.bodies)]
         self._drives = [_columns(columns, self.device) for columns in self.scene.ctrl]
         self._torques = self.control_mode in ("torque", "pd_explicit")
-        self._moved = [k for k, obj in enumerate(self.models) if obj.num_dofs and self._torques and obj.kp.any()]
+        self._moved = [k for k, obj in enumerate(self.models) if obj.num_dofs and self._torques and motors[k]]
         self._saved = {name: wp.to_torch(getattr(self._data, name)) for name in _SAVED}
         self._first = {name: tensor.clone() for name, tensor in self._saved.items()}
 
@@ -318,6 +320,19 @@ class NewtonEngine(Engine):
         if self.device.type == "cuda":
             wp.synchronize_device(self._wp_device)
             torch.cuda.synchronize(self.device)
+
+
+def _warp_device(device: torch.device) -> Any:
+    """Warp's name for torch's device. EngineError where torch has a GPU and Warp, which needs a newer driver, none."""
+    name = "cpu" if device.type == "cpu" else str(_indexed(device))
+    try:
+        return wp.get_device(name)
+    except ValueError:
+        raise EngineError(
+            "engine=newton: Warp {} finds no {}; its CUDA needs a newer driver, or use devices=[cpu]".format(
+                wp.__version__, name
+            )
+        ) from None
 
 
 def _indexed(device: torch.device) -> torch.device:

@@ -1,9 +1,20 @@
 """Control modes: drives, clamps, external forces."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 ELBOW = 9  # right elbow, kp 300, kd 30, 70 N m
+INERTIA = '<inertial pos="0 0 0" mass="1" diaginertia="0.01 0.01 0.01"/>'
+WHEELS = f"""<body name="cart">{INERTIA}
+<body name="left" pos="0 0.5 0"><joint axis="0 1 0" damping="0.1"/>{INERTIA}</body>
+<body name="right" pos="0 -0.5 0"><joint axis="0 1 0"/>{INERTIA}</body></body>"""
+
+
+def wheels(lab, **options):
+    """Two wheels of 0.01 kg m^2 without stiffness, one with a gain of damping, on a cart that stays in the air."""
+    return replace(lab.asset("cart", WHEELS, fix_root=True, start_pos=(0.0, 0.0, 1.0)), articulated=True, **options)
 
 
 def air(lab, engine, **parts):
@@ -143,9 +154,35 @@ def test_a_force_on_a_limb_moves_the_whole_character(lab):
     assert (drift - want).abs().max() < 0.25 * want  # link origins stand in for centres of mass
 
 
-def test_disabled_motors_let_go(lab):
-    from dataclasses import replace
+def test_torques_need_no_stiffness(lab):
+    """An asset without gains has motors all the same: what is not passive damping does not slow them either."""
+    engine = lab.make(wheels(lab), control_mode="torque")
+    lab.run(engine, 3, torch.tensor([[0.2, -0.1], [0.1, 0.0], [0.0, 0.3]]))
+    gained = torch.tensor([[2.0, -1.0], [1.0, 0.0], [0.0, 3.0]])  # 0.1 s of torque / 0.01 kg m^2
+    torch.testing.assert_close(engine.states[0].dof_vel, gained, atol=1e-2, rtol=0)
 
+
+def test_torques_of_disabled_motors_are_none(lab):
+    engine = lab.make(wheels(lab, disable_motors=True), control_mode="torque")
+    lab.run(engine, 3, torch.full((3, 2), 0.2))
+    torch.testing.assert_close(engine.states[0].dof_vel, torch.zeros(3, 2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "left"),
+    [("pos", (1 + 1 / 12) ** -12), ("vel", (1 + 1 / 12) ** -12), ("pd_explicit", (1 - 1 / 12) ** 12), ("torque", 1.0)],
+)
+def test_damping_without_stiffness_is_a_gain_too(lab, mode, left):
+    """A torque of -0.1 N m s times the speed at 0.01 kg m^2 takes 1/12 of it in a substep."""
+    engine = lab.make(wheels(lab), control_mode=mode)
+    lab.reset_all(engine, lab.rest(engine, height=1.0, dof_vel=torch.tensor([2.0, 2.0])))
+    lab.run(engine, 3, torch.zeros(3, 2))
+    torch.testing.assert_close(
+        engine.states[0].dof_vel, torch.tensor([2.0 * left, 2.0]).repeat(3, 1), atol=1e-2, rtol=0
+    )
+
+
+def test_disabled_motors_let_go(lab):
     engine = lab.make(replace(lab.humanoid, disable_motors=True))
     air(lab, engine)
     lab.run(engine, 5, torch.ones(3, 28))

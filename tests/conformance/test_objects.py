@@ -3,6 +3,11 @@
 from dataclasses import replace
 
 import torch
+from conftest import BALL, BOX
+
+# What a file for looking at a model has around it: a floor, and a block above it where the object is.
+SURROUNDINGS = """<geom name="floor" type="plane" size="0 0 1"/>
+<geom name="block" type="box" size="0.5 0.5 0.05" pos="0 0 -0.2"/>"""
 
 
 def test_a_fixed_root_stays_and_its_joints_are_driven(lab):
@@ -77,3 +82,27 @@ def test_an_object_is_placed_within_an_episode(lab):
         assert torch.equal(getattr(engine.states[1], name)[kept], expected[kept])
     lab.run(engine, 3, pose)
     torch.testing.assert_close(engine.states[1].root_pos[moved, 0], torch.full((2,), 4.1), atol=1e-3, rtol=0)
+
+
+def test_what_an_asset_puts_around_its_body_is_left_out(lab):
+    """It would stand in the air, at the height the object starts at."""
+    alone = lab.make(lab.ball(start_pos=(0.0, 0.0, 0.5)))
+    surrounded = lab.make(lab.asset("shown", SURROUNDINGS + BALL, start_pos=(0.0, 0.0, 0.5)))
+    for _ in range(30):
+        alone.step()
+        surrounded.step()
+    state, expected = surrounded.states[0], vars(alone.states[0])
+    for name in expected:
+        torch.testing.assert_close(getattr(state, name), expected[name], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(state.root_pos[:, 2], torch.full((3,), 0.1), atol=5e-3, rtol=0)
+    assert state.ground_contact_forces[:, 0, 2].min() > 1.0
+
+
+def test_a_fixed_object_leaves_its_surroundings_out(lab):
+    """Another object falls through them."""
+    box = lab.asset("stage", SURROUNDINGS + BOX, fix_root=True, start_pos=(3.0, 0.0, 2.0))
+    engine = lab.make(lab.ball(start_pos=(0.0, 0.0, 2.5)), box)
+    for _ in range(15):
+        engine.step()
+    torch.testing.assert_close(engine.states[0].root_pos[:, 2], torch.full((3,), 2.5 - 4.905 / 4), atol=0.05, rtol=0)
+    assert (engine.states[0].contact_forces == 0).all()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mimickit_hydra.engines.interface import EngineError, ObjectSpec
-from mimickit_hydra.engines.isaac_gym_asset import read_asset, visual_copy
+from mimickit_hydra.engines.isaac_gym_asset import edited_copy, has_world_geoms, read_asset
 from mimickit_hydra.engines.isaac_gym_kinematics import Kinematics, exp_map_to_quat, quat_to_exp_map
 from mimickit_hydra.engines.mujoco_model import read_object
 
@@ -89,6 +89,7 @@ def test_exponential_maps_there_and_back() -> None:
         ),
         ("<body><body name='b' euler='0 0 1'/></body>", "body 'b' has euler=; only quat= is supported"),
         ("<body><body name='b' pos='0 one 0'/></body>", "pos='0 one 0': must be 3 numbers"),
+        ("<body><body name='b'><joint name='j' ref='30'/></body></body>", "joint 'j' has ref='30'; ref must be 0"),
         ("<body><body name='b'><joint class='arm'/></body></body>", "class 'arm', which no <default> defines"),
         ("<body><frame/></body>", "has a <frame>, which the isaac_gym engine does not read"),
     ],
@@ -103,7 +104,7 @@ def test_one_line_for_what_cannot_be_used(tmp_path: Path, body: str, expected: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_visual_copy_finds_its_meshes(tmp_path: Path) -> None:
+def test_an_edited_copy_finds_its_meshes(tmp_path: Path) -> None:
     robot = tmp_path / "robot"
     (robot / "xml").mkdir(parents=True)
     (robot / "meshes").mkdir()
@@ -113,7 +114,16 @@ def test_a_visual_copy_finds_its_meshes(tmp_path: Path) -> None:
         "<mujoco><compiler meshdir='../meshes'/><asset><mesh file='part.stl'/></asset><worldbody><body>"
         "<geom size='1'/><geom type='mesh' mesh='part' contype='1'/></body></worldbody></mujoco>"
     )
-    copy = Path(visual_copy(str(path), str(tmp_path / "out")))
+    copy = Path(edited_copy(str(path), str(tmp_path / "out"), is_visual=True))
     geoms = list(ET.parse(copy).getroot().iter("geom"))
     assert [(geom.get("contype"), geom.get("conaffinity")) for geom in geoms] == [("0", "0")] * 2
     assert (copy.parent / "../meshes/part.stl").read_text() == "solid"
+
+
+def test_a_copy_without_what_is_around_the_body(tmp_path: Path) -> None:
+    path = tmp_path / "ball.xml"
+    path.write_text("<mujoco><worldbody><geom type='plane'/><body><geom size='1'/></body></worldbody></mujoco>")
+    assert has_world_geoms(str(path))
+    copy = edited_copy(str(path), str(tmp_path / "out"), is_visual=False)
+    assert not has_world_geoms(copy)
+    assert [geom.attrib for geom in ET.parse(copy).getroot().iter("geom")] == [{"size": "1"}]
