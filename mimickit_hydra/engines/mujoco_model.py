@@ -222,11 +222,21 @@ def _hinges(path: str, source: mujoco.MjModel, body: str, is_root: bool) -> List
     hinges = all(t == int(mujoco.mjtJoint.mjJNT_HINGE) for t in types)
     if not hinges or len(ids) not in (0, 1, 3):
         raise EngineError("{}: body {!r} must have no joint, one hinge, or three hinges".format(path, body))
+    for j in ids:
+        _check_reference(path, source, j, body)
     if len(ids) == 3 and not _is_xyz(source, ids):
         raise EngineError(
             "{}: the three hinges of body {!r} must turn about x, y, z in that order, at one point".format(path, body)
         )
     return ids
+
+
+def _check_reference(path: str, source: mujoco.MjModel, joint: int, body: str) -> None:
+    """With a ``ref`` of its own MuJoCo's angle is not the turn from the rest pose, which is what kinematics counts."""
+    found = float(source.qpos0[source.jnt_qposadr[joint]])
+    if found != 0.0:
+        name = source.joint(joint).name or body
+        raise EngineError("{}: joint {!r} has ref={:g} (rad); ref must be 0".format(path, name, found))
 
 
 def _is_xyz(source: mujoco.MjModel, ids: List[int]) -> bool:

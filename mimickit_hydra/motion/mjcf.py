@@ -179,6 +179,9 @@ class _Reader:
             raise self.fail(f"joint {name!r} of body {body!r} has type {kind!r}; only hinge is supported")
         if np.any(self._numbers(attributes.get("pos", "0 0 0"), (3,), f"pos of joint {name!r}")):
             raise self.fail(f"joint {name!r} has pos={attributes['pos']!r}; joints must lie at their body's origin")
+        if np.any(self._numbers(attributes.get("ref", "0"), (1,), f"ref of joint {name!r}")):
+            # engines would count the joint's angle from there, and kinematics from the rest pose
+            raise self.fail(f"joint {name!r} has ref={attributes['ref']!r}; ref must be 0")
         axis = self._numbers(attributes.get("axis", "0 0 1"), (3,), f"axis of joint {name!r}")
         norm = np.linalg.norm(axis)
         if norm < 1e-9:

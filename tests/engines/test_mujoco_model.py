@@ -154,6 +154,10 @@ BAD_ASSETS = {
         '<body name="a"><joint axis="1 0 0"/><geom size=".1"/></body>',
         "root body 'a' may have",
     ),
+    "reference": (
+        f'<body name="a">{FREE}<body name="b"><joint name="j" ref="90"/><geom size=".1"/></body></body>',
+        "joint 'j' has ref=1.5708 (rad); ref must be 0",
+    ),
     "massless": (f'<body name="a">{FREE}<body name="b"><joint axis="1 0 0"/></body></body>', "MuJoCo cannot build it"),
     "not xml": ("<body", "not a valid MJCF file"),
 }

@@ -147,6 +147,7 @@ def test_mjcf(tmp_path: Path) -> None:
     [
         ('<joint name="a" type="slide"/>', "type 'slide'; only hinge"),
         ('<joint name="a" pos="0 0 1"/>', "must lie at their body's origin"),
+        ('<joint name="a" ref="0.5"/>', "joint 'a' has ref='0.5'; ref must be 0"),
         ('<joint name="a"/><joint name="b"/>', "2 joints"),
         ('<joint name="a"/><joint name="b"/><joint name="c"/>', "axes x, y, z in this order"),
         ('<joint name="a" axis="0 0 nought"/>', "expected numbers"),
