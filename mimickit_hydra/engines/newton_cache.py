@@ -7,6 +7,7 @@ the same model to the bit; a file that cannot be read is made anew.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -105,6 +106,9 @@ def _keep(path: Path, made: Converted) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(".part", dir=str(path.parent))
+    except OSError:
+        return
+    try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, mjb=buffer, sizes=sizes, **changed)
             file.flush()
@@ -112,10 +116,11 @@ def _keep(path: Path, made: Converted) -> None:
         found = _read(Path(part))
         if found is not None and _same(found, made):
             os.replace(part, str(path))
-        else:
-            os.remove(part)
     except OSError:
-        return
+        pass  # as a full disk
+    finally:
+        with contextlib.suppress(OSError):  # where it became the scene's file there is none left
+            os.remove(part)
 
 
 def _leaves(model: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:

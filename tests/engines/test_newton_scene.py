@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +63,16 @@ def test_meshes_that_collide_say_what_they_need(tmp_path: Path) -> None:
         return
     with pytest.raises(EngineError, match=r"stone\.xml: its meshes collide.*pip install trimesh"):
         build(asset)
+
+
+def test_what_stands_around_the_body_is_left_out(tmp_path: Path) -> None:
+    """The floor of a file for looking at a model; its meshes need no package either."""
+    asset = stone(tmp_path, 'contype="0" conaffinity="0" mass="0"')
+    around = '<worldbody><geom type="plane" size="0 0 1"/><geom type="mesh" mesh="stone"/>'
+    asset.write_text(asset.read_text().replace("<worldbody>", around))
+    model = build(asset).mujoco_model
+    assert model.geom_bodyid.tolist() == [0, 1]  # the scene's ground and the stone's sphere
+    assert model.geom_pos[0].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_environments_share_one_model(tmp_path: Path) -> None:
@@ -135,3 +147,27 @@ def test_without_a_place_for_the_cache_scenes_are_converted(tmp_path: Path, monk
     (tmp_path / "file").touch()
     monkeypatch.setattr(newton_cache, "folder", lambda: tmp_path / "file")
     assert build(HUMANOID).mujoco_model.nbody == 16
+
+
+def test_a_full_disk_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert build(HUMANOID).mujoco_model.nbody == 16
+    assert list(cache.iterdir()) == []
+
+
+def test_a_gpu_that_warp_does_not_find_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a driver that torch's CUDA still runs on and Warp's does not."""
+    import torch
+    import warp as wp
+
+    from mimickit_hydra.engines.newton_engine import _warp_device
+
+    assert _warp_device(torch.device("cpu")) == wp.get_device("cpu")
+    with pytest.raises(EngineError) as error:
+        _warp_device(torch.device("cuda", 77))
+    assert str(error.value) == (
+        f"engine=newton: Warp {wp.__version__} finds no cuda:77; its CUDA needs a newer driver, or use devices=[cpu]"
+    )
