@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from mimickit_hydra.config.compose import compose, to_run
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.frozen import read_frozen
+from mimickit_hydra.config.paths import bundled_data
 from mimickit_hydra.config.plan import plan_sweep, sweep_settings
 
 
@@ -162,3 +164,26 @@ def test_two_runs_never_share_a_directory(subdir: str, line: str) -> None:
     with pytest.raises(UserError, match=r"^hydra\.sweep\.subdir: ") as raised:
         plan_sweep(["num_envs=8", "rand_seed=1,2", f"hydra.sweep.subdir={subdir}"])
     assert line in str(raised.value)
+
+
+@pytest.fixture
+def _bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but what comes with the package."""
+    monkeypatch.delenv("MIMICKIT_DATA")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+
+
+@pytest.mark.usefixtures("_bundled")
+def test_the_preset_of_motions_runs_on_a_clean_installation() -> None:
+    settings = sweep_settings(["sweep=motions"])
+    plan = plan_sweep([*settings.params, "sweep=motions", "num_envs=8"], here=False)
+    bundled = sorted(path.stem for path in (bundled_data() / "motions" / "humanoid").glob("*.npz"))
+    assert [run.varied for run in plan.runs] == [[f"motion={name}"] for name in bundled]
+    assert len(bundled) == 15
+
+
+@pytest.mark.usefixtures("_bundled")
+def test_the_glob_in_the_docs_runs_on_a_clean_installation() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"`(motion=glob\(.*?\))`", docs)
+    assert len(plan_sweep([example, "num_envs=8"], here=False).runs) == 2
