@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,6 +49,17 @@ class Recording:
         self.parts: list[Callable[[], Any]] = []
         self._open: Any = None
 
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Record what is done inside. Enter it on the stream to capture: only there can a broken capture be ended."""
+        self.begin()
+        try:
+            yield
+            self.end()
+        except BaseException:
+            self._abandon()
+            raise
+
     def begin(self) -> None:
         self._open = self._make_graph()
         self._open.capture_begin(**self._options, capture_error_mode="thread_local")
@@ -58,14 +69,13 @@ class Recording:
         graph.capture_end()
         self.parts.append(graph.replay)
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Leave the capture mode after an error, whatever state it is in."""
         graph, self._open = self._open, None
+        self.parts.clear()
         if graph is not None:
-            try:
+            with suppress(Exception):  # the error that broke the capture is the one to report
                 graph.capture_end()
-            except Exception:  # the error that broke the capture is the one to report
-                self.parts.clear()
 
     def cut(self, function: Callable[[], Any]) -> Callable[[], None]:
         """A stand-in for ``function`` that runs it between two graphs at every replay, and not while capturing."""
@@ -130,12 +140,14 @@ class StagedRollout:
     def _record(self, key: Hashable) -> Recording | None:
         recording = Recording(self._make_graph)
         try:
-            with self._staged(), _on_side_stream(self._agent.device), _cut_at_physics(self._agent.env, recording):
-                recording.begin()
+            with (
+                self._staged(),
+                _on_side_stream(self._agent.device),
+                _cut_at_physics(self._agent.env, recording),
+                recording.capturing(),
+            ):
                 self._agent._rollout_step(0)
-                recording.end()
         except Exception as error:
-            recording.abandon()
             self._capture = False
             self._recordings.clear()
             self.problem = _say_why("the rollout", error)
@@ -219,14 +231,11 @@ class StagedUpdates:
         step.means.count()
 
     def _record(self, step: GradientStep) -> None:
-        recording = Recording(self._make_graph, self._shared_pool())
         try:
-            with _on_side_stream(self._device), _cut_at_average(step.optimizer, recording):
-                recording.begin()
+            recording = Recording(self._make_graph, self._shared_pool())
+            with _on_side_stream(self._device), _cut_at_average(step.optimizer, recording), recording.capturing():
                 step.run()
-                recording.end()
         except Exception as error:
-            recording.abandon()
             self._capture = False
             for other in self._steps.values():
                 other.recording = None

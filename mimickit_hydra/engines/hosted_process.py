@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import weakref
 from pathlib import Path
@@ -55,6 +56,7 @@ class Worker:
         self.engine = engine
         self.where = where
         self.versions: Dict[str, str] = {}
+        self._last_line = "engine={}: its worker has ended".format(engine)
         self._tail: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
         ours, theirs = socket.socketpair()
         self.channel = wire.Channel(ours)
@@ -110,7 +112,7 @@ class Worker:
     ) -> bytes:  # fmt: skip
         """One request and its answer's payload. EngineError with the worker's own words if there is none in time."""
         if not self.end.alive:
-            raise EngineError("engine={}: its worker has ended".format(self.engine))
+            raise EngineError(self._last_line)
         if timeout:
             self.channel.timeout(timeout)
         try:
@@ -119,9 +121,11 @@ class Worker:
                 self.channel.send_descriptor(descriptor)
             answer = self.channel.receive()
         except socket.timeout:
-            raise EngineError(self._hung(code)) from None
+            self._last_line = self._hung(code)
+            raise EngineError(self._last_line) from None
         except EOFError:
-            raise EngineError(self._died(code)) from None
+            self._last_line = self._died(code)
+            raise EngineError(self._last_line) from None
         except BaseException:  # such as a second Ctrl-C: the answer to come would be taken for the next one's
             self.end()
             raise
@@ -197,14 +201,30 @@ def _environment(engine: str, python: str) -> Dict[str, str]:
     for name in ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV"):
         environment.pop(name, None)
     own = environment.get(catalog.variable(engine, "PYTHONPATH"))
-    if own is not None:
+    if own is None:
+        own = _without_our_packages(environment.get("PYTHONPATH", ""))
+    if own:
         environment["PYTHONPATH"] = own
+    else:
+        environment.pop("PYTHONPATH", None)
     if catalog.ENGINES[engine].links_python:
         libraries = [folder for folder in _library_folders(python) if glob.glob(os.path.join(folder, "libpython*.so*"))]
         known = environment.get("LD_LIBRARY_PATH", "")
         environment["LD_LIBRARY_PATH"] = os.pathsep.join([*libraries, *filter(None, [known])])
     environment["PYTHONUNBUFFERED"] = "1"
     return environment
+
+
+def _without_our_packages(path: str) -> str:
+    """PYTHONPATH without where this package is and where this Python keeps its packages.
+
+    Our own launchers put the first there so that runs find the package that submitted them; after a ``pip install`` it
+    is the same folder as the second, and a worker would load numpy and torch of another Python from there.
+    """
+    ours = {Path(mimickit_hydra.__file__).resolve().parent.parent}
+    ours.update(Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib"))
+    kept = [folder for folder in path.split(os.pathsep) if folder and Path(folder).resolve() not in ours]
+    return os.pathsep.join(kept)
 
 
 def _library_folders(python: str) -> List[str]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -159,6 +160,8 @@ def launch(
                 if child.is_alive():
                     child.kill()
                 child.join(10)
+            if dist.is_initialized():  # after an error: leaving the group while others are in it can take half a minute
+                dist.destroy_process_group()
 
 
 def _join(children: Sequence[Any], seconds: float) -> None:
@@ -172,15 +175,24 @@ def _rank_main(worker: Worker, rank: int, devices: list[str], store: str, args: 
     try:
         _rank_run(worker, rank, check_devices(devices), store, args)
     except Exception as error:
-        from mimickit_hydra.config.one_line import one_line
+        code = _say_error(rank, error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # the end of an interpreter waits for half a minute at times, for the group it has left
 
-        if isinstance(error, RuntimeError) and _is_lost_contact(error):
-            sys.exit(LOST_EXIT_CODE)  # whoever failed says why
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"rank {rank}: {line}", file=sys.stderr, flush=True)
-        sys.exit(1)
+
+def _say_error(rank: int, error: Exception) -> int:
+    """One line for the user, or the traceback of a bug; returns the exit code."""
+    from mimickit_hydra.config.one_line import one_line
+
+    if isinstance(error, RuntimeError) and _is_lost_contact(error):
+        return LOST_EXIT_CODE  # whoever failed says why
+    line = one_line(error)
+    if line is None:
+        traceback.print_exception(error)
+    else:
+        print(f"rank {rank}: {line}", file=sys.stderr)
+    return 1
 
 
 def _rank_run(worker: Worker, rank: int, devices: list[torch.device], store: str, args: tuple[Any, ...]) -> Any:
@@ -193,10 +205,9 @@ def _rank_run(worker: Worker, rank: int, devices: list[torch.device], store: str
         world_size=len(devices),
         timeout=COLLECTIVE_TIMEOUT,
     )
-    try:
-        return worker(Comm(), device, *args)
-    finally:
-        dist.destroy_process_group()
+    result = worker(Comm(), device, *args)
+    dist.destroy_process_group()
+    return result
 
 
 def _run_task(worker: Worker, task: Task, devices: Sequence[str], args: tuple[Any, ...]) -> Any:
@@ -276,10 +287,10 @@ def _watch(children: list[Any], done: threading.Event, on_lost: Callable[[str], 
     """End this process when a child has died with an error and it does not notice: what the child owes never comes."""
 
     def watch() -> None:
-        line, running = None, [child.sentinel for child in children]
+        line, running = None, {child.sentinel: child for child in children}
         while line is None and running:
-            ended = wait(running)
-            running = [sentinel for sentinel in running if sentinel not in ended]
+            for sentinel in wait(list(running)):
+                running.pop(sentinel).join()  # its pipe closes a moment before it has an exit code
             line = _who_failed(children)
         if line is None or done.wait(GRACE):
             return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from toy_env import FakeGraph, ToyEnv, ToyStyleEnv, toy_config
 
+from mimickit_hydra.agents import graph
 from mimickit_hydra.agents.graph import WARM_STEPS, Recording, StagedRollout
 from mimickit_hydra.agents.ppo_agent import PPOAgent
 from mimickit_hydra.agents.registry import make_agent
@@ -122,9 +125,68 @@ def test_what_cannot_be_captured_runs_as_it_is(capsys):
     assert capsys.readouterr().err.count("could not be captured") == 1
 
 
-def test_a_recording_can_be_abandoned():
+def test_a_broken_capture_is_ended_on_the_stream_that_it_began_on(monkeypatch, capsys):
+    """CUDA refuses to end it anywhere else, and with an open capture not even the step as it is could run."""
+    log = FakeGraph.log
+    log.clear()
+
+    @contextmanager
+    def side_stream(device):
+        log.append("side")
+        try:
+            yield
+        finally:
+            log.append("back")
+
+    monkeypatch.setattr(graph, "_on_side_stream", side_stream)
+    agent = make(env=CutEnv(), steps_per_iter=WARM_STEPS + 2)
+    agent._staged = StagedRollout(agent, capture=True, make_graph=FakeGraph)
+    agent._start()
+    step = agent._rollout_step
+
+    def broken(t):
+        step(t)
+        if log[-1:] == ["begin"]:  # capturing
+            raise RuntimeError("no host reads while capturing")
+
+    monkeypatch.setattr(agent, "_rollout_step", broken)
+    agent._rollout()
+    assert log == ["side", "begin", "end", "begin", "end", "back"]
+    assert "no host reads" in agent._staged.problem
+    assert "could not be captured" in capsys.readouterr().err
+
+
+def test_a_recording_that_breaks_is_empty():
     recording = Recording(FakeGraph)
-    recording.begin()
-    recording.abandon()
-    recording.abandon()
+
+    def broken():
+        with recording.capturing():
+            recording.cut(lambda: None)()
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        broken()
     assert recording.parts == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@pytest.mark.parametrize("how", ["reads on the host", "asks for too much memory"])
+def test_a_capture_that_breaks_on_cuda_leaves_a_stream_that_works(how):
+    values = torch.ones(4, device="cuda")
+
+    def broken():
+        recording = Recording(torch.cuda.CUDAGraph)
+        with graph._on_side_stream(values.device), recording.capturing():
+            if how == "reads on the host":
+                values.sum().item()
+            torch.empty(1 << 50, device="cuda")
+
+    with pytest.raises(RuntimeError):
+        broken()
+    torch.cuda.empty_cache()
+    assert float((values + torch.ones(4, device="cuda")).sum()) == 8.0
+    good = Recording(torch.cuda.CUDAGraph)
+    with graph._on_side_stream(values.device), good.capturing():
+        values.add_(1.0)
+    good.replay()
+    assert float(values.sum()) == 8.0

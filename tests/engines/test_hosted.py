@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import time
 import venv
@@ -25,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import mimickit_hydra
 from mimickit_hydra.engines import catalog, hosted_memory, hosted_process
 from mimickit_hydra.engines import hosted_wire as wire
 from mimickit_hydra.engines.hosted import HostedEngine
@@ -182,8 +184,8 @@ def test_a_killed_worker_is_named() -> None:
     os.kill(engine.worker_pid, signal.SIGKILL)
     with pytest.raises(EngineError, match=r"the worker in .* was killed by SIGKILL when asked to step"):
         engine.step()
-    with pytest.raises(EngineError, match="engine=fake: its worker has ended"):
-        engine.step()
+    with pytest.raises(EngineError, match="was killed by SIGKILL when asked to step"):  # cleaning up must not hide it
+        engine.state_dict()
     engine.close()
 
 
@@ -305,6 +307,17 @@ def test_an_engine_that_links_to_python_finds_its_library(monkeypatch: pytest.Mo
     environment = hosted_process._environment("isaac_gym", str(python))
     assert environment["LD_LIBRARY_PATH"] == f"{library.parent}:/known"
     assert hosted_process._environment("isaac_lab", str(python))["LD_LIBRARY_PATH"] == "/known"
+
+
+def test_the_trainers_packages_stay_out_of_the_other_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Our launchers put this package's folder into PYTHONPATH; once installed, numpy and torch lie beside it."""
+    ours = [sysconfig.get_path("purelib"), str(Path(mimickit_hydra.__file__).parents[1])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ours[0], str(tmp_path), ours[1], ""]))
+    assert hosted_process._environment("isaac_gym", sys.executable)["PYTHONPATH"] == str(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(ours))
+    assert "PYTHONPATH" not in hosted_process._environment("isaac_gym", sys.executable)
+    monkeypatch.setenv("MIMICKIT_ISAAC_GYM_PYTHONPATH", ours[0])  # whoever says so means it
+    assert hosted_process._environment("isaac_gym", sys.executable)["PYTHONPATH"] == ours[0]
 
 
 def test_last_words() -> None:
