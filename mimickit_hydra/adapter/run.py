@@ -249,8 +249,13 @@ def _finish(comm: Comm, job: Job, parts: Parts, trainer: Any, reason: str, stop:
         return None
     _say_results(comm, job.run_dir, trainer.last_checkpoint, metrics)
     if metrics is not None:
-        return float(metrics["return" if parts.env.has_reward else "episode_length"])
+        return _result(parts, metrics)
     return trainer.state.test_row.get("Test_Return" if parts.env.has_reward else "Test_Episode_Length")
+
+
+def _result(parts: Parts, metrics: Any) -> float:
+    """The number that a sweep compares runs by."""
+    return float(metrics["return" if parts.env.has_reward else "episode_length"])
 
 
 def _closing_test(comm: Comm, job: Job, parts: Parts) -> Any:
@@ -287,7 +292,7 @@ def _test(comm: Comm, device: torch.device, job: Job) -> float:
         _say(comm, _take_policy(parts, run))
         metrics = evaluate(parts, job.run_dir, episodes=episodes, video=run.video)
         _say_results(comm, job.run_dir, None, metrics)
-        return float(metrics["return"])
+        return _result(parts, metrics)
     finally:
         parts.close()
 

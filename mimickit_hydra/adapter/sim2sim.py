@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.schema import RunConfig
@@ -18,10 +19,10 @@ def runs_by_engine(run_dir: str, engines: Sequence[str], overrides: Sequence[str
     import torch
 
     from mimickit_hydra.config.compose import compose, to_run
-    from mimickit_hydra.config.repeat import overrides_of_run, quote
+    from mimickit_hydra.config.repeat import quote
     from mimickit_hydra.config.validate import validate
 
-    saved = [text for text in overrides_of_run(run_dir) if _holds_everywhere(text)]
+    saved = shared_overrides(run_dir)
     runs = {}
     for engine in engines:
         devices = "[cpu]" if engine == "mujoco" or not torch.cuda.is_available() else "[cuda:0]"
@@ -30,6 +31,29 @@ def runs_by_engine(run_dir: str, engines: Sequence[str], overrides: Sequence[str
         validate(run)
         runs[engine] = run
     return runs
+
+
+def shared_overrides(run_dir: str) -> list[str]:
+    """What a run's config says that holds on every engine, and for every machine."""
+    from mimickit_hydra.config.repeat import overrides_of_run, quote
+
+    saved = [text for text in overrides_of_run(run_dir) if _holds_everywhere(text)]
+    # What the run did not change stands in no override, and is another number on another engine.
+    trained = _engine_of_run(run_dir)
+    return saved + [f"engine.{key}={quote(trained[key])}" for key in _SHARED_KEYS if key in trained]
+
+
+def _engine_of_run(run_dir: str) -> dict[str, Any]:
+    """The engine's values in the saved config of a run."""
+    from omegaconf import OmegaConf
+
+    from mimickit_hydra.config.repeat import _load, config_of_run
+
+    path = config_of_run(run_dir)
+    engine = OmegaConf.to_container(_load(path)).get("engine")
+    if not isinstance(engine, dict) or "engine_name" not in engine:
+        raise UserError(f"{path}: no engine.engine_name; is it the config.yaml of a run?")
+    return engine
 
 
 def _holds_everywhere(override: str) -> bool:
@@ -42,11 +66,7 @@ def _holds_everywhere(override: str) -> bool:
 
 def trained_engine(run_dir: str) -> str:
     """The engine that a run was trained on, from its saved config."""
-    from omegaconf import OmegaConf
-
-    from mimickit_hydra.config.repeat import config_of_run
-
-    return str(OmegaConf.select(OmegaConf.load(config_of_run(run_dir)), "engine.engine_name"))
+    return str(_engine_of_run(run_dir)["engine_name"])
 
 
 def test_on(run: RunConfig, folder: Path) -> dict[str, float]:
@@ -75,9 +95,9 @@ def test_on(run: RunConfig, folder: Path) -> dict[str, float]:
 
 
 def parse_engines(text: str) -> list[str]:
-    """``newton,mujoco`` as a list; UserError for an unknown, missing or repeated engine."""
+    """``newton,mujoco`` as a list; UserError for an unknown or repeated engine. Whether it runs here is seen later."""
     from mimickit_hydra.config.one_line import suggestion
-    from mimickit_hydra.engines.registry import engine_names, engine_problem
+    from mimickit_hydra.engines.registry import engine_names
 
     engines = [name.strip() for name in text.split(",") if name.strip()]
     if not engines or len(set(engines)) < len(engines):
@@ -87,6 +107,4 @@ def parse_engines(text: str) -> list[str]:
             raise UserError(
                 f"engine={name}: unknown{suggestion(name, engine_names())}; allowed: {', '.join(engine_names())}"
             )
-        if problem := engine_problem(name):
-            raise UserError(problem)
     return engines

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mimickit_hydra.adapter.run import run
-from mimickit_hydra.adapter.sim2sim import parse_engines, runs_by_engine
+from mimickit_hydra.adapter.sim2sim import parse_engines, runs_by_engine, shared_overrides, trained_engine
 from mimickit_hydra.cli.main import main
 from mimickit_hydra.config.compose import compose, resolved_yaml, to_run
 from mimickit_hydra.config.errors import UserError
@@ -41,6 +41,25 @@ def test_an_engine_gets_what_holds_for_every_engine(trained: Path) -> None:
     assert found.agent.model.actor_net == "fc_2layers_128units"
     assert found.devices == ["cpu"]
     assert found.test_episodes == 3
+
+
+def test_every_engine_takes_the_rates_of_the_training(tmp_path: Path) -> None:
+    """isaac_lab's own default is 120 Hz, at which a policy of another rate falls for no fault of the simulator."""
+    overrides = [text for text in OVERRIDES if not text.startswith("engine.sim_freq")]
+    cfg = compose([*overrides, "engine.control_mode=pd_explicit"])
+    header = choices_header({"engine": "mujoco", "method": "deepmimic", "compute": "cpu"})
+    (tmp_path / "config.yaml").write_text(header + resolved_yaml(cfg))
+    saved = shared_overrides(str(tmp_path))
+    assert "engine.sim_freq=240" in saved
+    assert "engine.control_mode=pd_explicit" in saved
+    assert compose([*saved, "engine=isaac_lab"]).engine.sim_freq == 240
+
+
+@pytest.mark.parametrize("text", ["- a list", "engine: word", "agent: {}", "\xff"])
+def test_a_config_that_is_no_runs_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        trained_engine(str(tmp_path))
 
 
 def test_the_command(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

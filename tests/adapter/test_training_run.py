@@ -121,6 +121,16 @@ def test_test_mode_measures_and_films(whole_run: Path, tmp_path: Path) -> None:
     assert (out / "video.mp4").exists() or (out / "video.gif").exists()
 
 
+def test_a_test_without_a_reward_gives_the_length_of_its_episodes(tmp_path: Path) -> None:
+    """A sweep over AMP's tests would otherwise compare zeros."""
+    value = start(
+        tmp_path / "test", "mode=test", "method=amp", "test_episodes=2", "env.episode_length=0.2", "video=false"
+    )
+    metrics = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert metrics["return"] == 0.0
+    assert value == metrics["episode_length"] > 0.0
+
+
 # --------------------------------------------------------------------------------------------- processes and signals
 
 
