@@ -156,7 +156,10 @@ class IsaacLabEngine(Engine):
 
     def place(self, obj: int, mask: torch.Tensor, state: ResetState) -> None:
         with self._turn:
-            self._objects[obj].write(mask, state)
+            mask = mask.to(self.device)
+            new, bad = self._objects[obj].or_start(state)
+            self._objects[obj].write(mask, new)
+            self.diverged |= bad & mask
             self._objects[obj].read(mask)
 
     # -------------------------------------------------------------------------------------------------- checkpoints

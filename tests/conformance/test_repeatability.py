@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import BALL
 
 from mimickit_hydra.engines.interface import EngineError
 
@@ -74,6 +75,22 @@ def test_an_environment_that_is_lost_harms_no_other_and_recovers(lab, snapshot, 
         lab.run(e, 6, command)
     assert not engine.diverged.any()
     assert same(snapshot(engine.states[0]), snapshot(healthy.states[0]))
+
+
+def test_an_object_placed_nowhere_loses_its_environment_only(lab):
+    engine = lab.make(lab.ball(start_pos=(0.0, 0.0, 1.0)), lab.asset("other", BALL, start_pos=(3.0, 0.0, 1.0)))
+    nowhere = lab.rest(engine, obj=1)
+    nowhere.root_vel[1] = torch.nan
+    engine.place(1, lab.mask(engine, 1), nowhere)
+    engine.step()
+    assert engine.diverged.tolist() == [False, True, False]
+    assert all(torch.isnan(state.root_pos[1]).all() for state in engine.states)
+    fallen = torch.tensor([3.0, 0.0, 1.0]).repeat(2, 1)
+    torch.testing.assert_close(engine.states[1].root_pos[[0, 2]], fallen, atol=0.01, rtol=0)
+    engine.reset(lab.mask(engine, 1), {k: lab.rest(engine, obj=k, height=1.0 + k) for k in (0, 1)})
+    engine.step()
+    assert not engine.diverged.any()
+    torch.testing.assert_close(engine.states[1].root_pos[1], torch.tensor([0.0, 0.0, 2.0]), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("control_mode", ["pos", "pd_explicit"])
