@@ -138,6 +138,8 @@ def _parse(arguments: list[str], prog: str) -> tuple[argparse.Namespace, list[st
     """Hydra's arguments with ``--from`` and ``resume=`` turned into overrides, and its flags apart from them."""
     from hydra._internal.utils import get_args_parser
 
+    from mimickit_hydra.config.sweep import is_sweep
+
     def refuse(message: str) -> NoReturn:
         raise UserError(message)
 
@@ -151,7 +153,7 @@ def _parse(arguments: list[str], prog: str) -> tuple[argparse.Namespace, list[st
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun: reads a pickle, which may run code; use --from RUN_DIR")
     _take_config_path(args)
-    args.overrides = expand(args.overrides, args.from_run)
+    args.overrides = expand(args.overrides, args.from_run, sweep=is_sweep(args))
     return args, _flags(args)
 
 
@@ -191,38 +193,70 @@ def _unknown_flag(flag: str, parser: argparse.ArgumentParser) -> str:
     return f"{flag}: unknown flag{suggestion(flag, options)}"
 
 
-def expand(overrides: list[str], from_run: str | None = None) -> list[str]:
+def expand(overrides: list[str], from_run: str | None = None, *, sweep: bool = False) -> list[str]:
     """Put the config of the run that is repeated, resumed or tested before the overrides given by hand."""
-    resume = _value_of("resume", overrides)
-    tests = _value_of("mode", overrides) == "test" or _value_of("debug", overrides) == "smoke"
-    model = _value_of("model_file", overrides) if tests else ""
-    if not (resume or from_run or model):
-        return overrides
-    from mimickit_hydra.config.repeat import CONFIG_FILE, overrides_of_run, under_preset
+    from mimickit_hydra.config.regroup import values_of
+    from mimickit_hydra.config.repeat import with_home
 
-    debug = _value_of("debug", overrides)
+    overrides = [with_home(text) for text in overrides]
+    resume = _value_of("resume", overrides)
+    tests = "test" in values_of("mode", overrides) or "smoke" in values_of("debug", overrides)
+    model = _value_of("model_file", overrides) if tests else ""
     if resume:
-        if from_run:
-            raise UserError(f"--from {from_run}: cannot be combined with resume={resume}")
-        if not os.path.isdir(resume):
-            raise UserError(f"resume={resume}: no such run directory")
-        return [*overrides_of_run(resume), *overrides]
+        return _resumed(resume, from_run, overrides, sweep=sweep)
+    if model and len(values_of("model_file", overrides)) > 1:
+        raise UserError(
+            f"model_file={model}: each policy is tested with its own config, so start one command for each; "
+            "one policy on several engines: mimickit sim2sim RUN_DIR engine=newton,mujoco"
+        )
     if from_run:
-        return [*under_preset(overrides_of_run(from_run), debug), *overrides]
+        return _on_top_of(from_run, overrides, tested=bool(model))
     if model:  # a policy only fits the config that it was trained with
+        from mimickit_hydra.config.repeat import CONFIG_FILE
+
         for folder in (Path(model), Path(model).parent, Path(model).parent.parent):
             if (folder / CONFIG_FILE).is_file():
-                return [*under_preset(overrides_of_run(folder), debug), *overrides]
+                return _on_top_of(str(folder), overrides, tested=True)
     return overrides
+
+
+def _resumed(run_dir: str, from_run: str | None, overrides: list[str], *, sweep: bool) -> list[str]:
+    from mimickit_hydra.config.regroup import refuse_other
+    from mimickit_hydra.config.repeat import read_run
+
+    if from_run:
+        raise UserError(f"--from {from_run}: cannot be combined with resume={run_dir}")
+    if sweep:
+        raise UserError(f"resume={run_dir}: a sweep is continued with: mimickit sweep resume DIR")
+    if not os.path.isdir(run_dir):
+        raise UserError(f"resume={run_dir}: no such run directory")
+    saved = read_run(run_dir)
+    refuse_other(run_dir, saved.choices, overrides)
+    return [*saved.overrides, *overrides]
+
+
+def _on_top_of(run_dir: str, overrides: list[str], *, tested: bool) -> list[str]:
+    """The saved run as far as it goes with ``overrides``, then these. A policy that is tested keeps its networks."""
+    from mimickit_hydra.config.regroup import derived, on_its_machine, rates_of_training, regroup
+    from mimickit_hydra.config.repeat import read_run
+
+    saved = read_run(run_dir)
+    choices = saved.choices
+    if tested and "compute" not in choices and (compute := derived("compute", choices)):
+        choices = {**choices, "compute": compute}
+    before, dropped = regroup(run_dir, choices, saved.values, overrides, keep=("compute",) if tested else ())
+    if dropped:
+        print(f"note: values of {run_dir} that have no place here: {' '.join(dropped)}", file=sys.stderr)
+    if tested:
+        before += [*rates_of_training(saved.engine, overrides), *on_its_machine(choices, saved.values, overrides)]
+    return [*before, *overrides]
 
 
 def _value_of(key: str, overrides: Sequence[str]) -> str:
     """The value that the last of the overrides gives ``key``; empty for null or none."""
-    found = ""
-    for text in overrides:
-        name, _, value = text.partition("=")
-        if name == key:
-            found = value.strip("'\"")
+    from mimickit_hydra.config.regroup import value_of
+
+    found = value_of(key, overrides).strip("'\"")
     return "" if found.lower() in ("null", "none") else os.path.expanduser(found)
 
 

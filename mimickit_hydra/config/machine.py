@@ -25,8 +25,12 @@ def check_devices(run: RunConfig, *, present: bool) -> None:
     on_cpu = [device == "cpu" for device in run.devices]
     if any(on_cpu) and not all(on_cpu):
         raise UserError(f"devices: found {run.devices}, must be all cpu or all cuda")
-    if present and not all(on_cpu):
+    if all(on_cpu):
+        return
+    if present:
         _check_gpus(run)
+    if run.core.name == "native" and run.engine.engine_name == "mujoco":
+        raise UserError(f"devices: found {run.devices[0]}, but engine=mujoco runs on the CPU; use devices=[cpu]")
 
 
 def _check_gpus(run: RunConfig) -> None:
@@ -39,7 +43,8 @@ def _check_gpus(run: RunConfig) -> None:
         if index < count:
             continue
         here = "this machine has no GPU" if count == 0 else f"this machine has {count} GPU{'s' if count > 1 else ''}"
-        hint = "; try compute=cpu" if count == 0 else f"; the last is cuda:{count - 1}"
+        fix = "compute=cpu" if run.model_file is None and run.resume is None else "devices=[cpu]"  # networks must fit
+        hint = f"; try {fix}" if count == 0 else f"; the last is cuda:{count - 1}"
         asked = "compute=gpu" if run.engine.engine_name == "mujoco" else f"engine={run.engine.engine_name}"
         raise UserError(f"devices: {device} asked for ({asked}), but {here}{hint}")
 

@@ -58,6 +58,8 @@ def check_pairs(run: RunConfig) -> None:
         raise UserError(
             f"resume={run.resume} and model_file={run.model_file}: give one; a resumed run has its own weights"
         )
+    if run.resume is not None and run.mode == "test":
+        raise UserError(f"resume={run.resume}: mode=test takes model_file={run.resume}; only training is resumed")
 
 
 def check_runnable(run: RunConfig) -> None:

@@ -8,8 +8,10 @@ the values that differ from that composition become overrides.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,33 @@ from mimickit_hydra.config.errors import UserError
 CONFIG_FILE = "config.yaml"
 _CHOICES_LINE = "# groups:"
 _PLAIN_WORD = re.compile(r"^[A-Za-z_][\w./-]*$")
+_HOME = re.compile(r"^(\+*[\w.]+=)(\[?)(~(?:/[^\[\]]*)?)(\]?)$")  # a list or a sweep may follow: ~/a,~/b
 _NEVER_REPEATED = ("out_dir", "resume")  # they belong to the old run, not to what it computed
 _OPEN = ("core.engine.", "core.env.", "core.agent.", "core.args.")  # tables without a schema
 _UNNAMED = ("experiment", "debug", "sweep", "launch")  # their effect is in the values; where it ran is not repeated
 
 
 def choices_header(choices: Mapping[str, Any]) -> str:
-    """The comment that :func:`overrides_of_run` reads back."""
+    """The comment that :func:`read_run` reads back."""
     named = [f"{name}={choices[name]}" for name in groups() if choices.get(name) and name not in _UNNAMED]
     return f"# repeat this run: mimickit train --from <this directory>\n{_CHOICES_LINE} {' '.join(named)}\n"
 
 
-def overrides_of_run(run_dir: str | Path) -> list[str]:
-    """Overrides that compose to the config saved in ``run_dir`` (a directory, or the YAML itself).
+@dataclass(frozen=True)
+class SavedRun:
+    """A run directory read back: the option of each group, and the values that those alone do not give."""
+
+    choices: dict[str, str]
+    values: list[str]  # overrides
+    engine: dict[str, Any] = field(default_factory=dict)  # all values of its engine, also those that the option gives
+
+    @property
+    def overrides(self) -> list[str]:
+        return [*(f"{group}={option}" for group, option in self.choices.items()), *self.values]
+
+
+def read_run(run_dir: str | Path) -> SavedRun:
+    """The run saved in ``run_dir`` (a directory, or the YAML itself).
 
     Raises:
         UserError: no such directory or file, unreadable YAML, or a key this version does not know.
@@ -45,21 +61,21 @@ def overrides_of_run(run_dir: str | Path) -> list[str]:
     assert isinstance(saved_cfg, DictConfig)
     saved = {key: value for key, value in flatten(saved_cfg, resolve=True).items() if not key.startswith("launch.")}
     choices = _recorded_choices(path) or _inferred_choices(saved)
-    return [*choices, *_differences(path, saved, choices)]
+    pairs = (text.partition("=") for text in choices)
+    engine = {key.removeprefix("engine."): value for key, value in saved.items() if key.startswith("engine.")}
+    return SavedRun({group: option for group, _, option in pairs}, _differences(path, saved, choices), engine)
+
+
+def overrides_of_run(run_dir: str | Path) -> list[str]:
+    """Overrides that compose to the config saved in ``run_dir``. Raises as :func:`read_run` does."""
+    return read_run(run_dir).overrides
 
 
 def under_preset(overrides: Sequence[str], name: str) -> list[str]:
     """A saved run's overrides without those that ``debug=name`` sets: what is given on top of a run wins."""
-    option = next((option for option in groups()["debug"].options if option.name == name), None)
-    if option is None:
-        return list(overrides)
-    from omegaconf import DictConfig, OmegaConf
+    from mimickit_hydra.config.regroup import preset_keys
 
-    from mimickit_hydra.config.compose import flatten
-
-    preset = OmegaConf.load(option.path)
-    assert isinstance(preset, DictConfig)
-    keys = set(flatten(preset))
+    keys = preset_keys([f"debug={name}"])
     return [text for text in overrides if text.partition("=")[0] not in keys]
 
 
@@ -73,6 +89,16 @@ def config_of_run(run_dir: str | Path) -> Path:
     if not (path / CONFIG_FILE).is_file():
         raise UserError(f"{run_dir}: no {CONFIG_FILE} in it, so it is not a run directory")
     return path / CONFIG_FILE
+
+
+def with_home(override: str) -> str:
+    """``key=~/path`` as the path it means: bash leaves it alone there, and Hydra's grammar has no ``~``."""
+    match = _HOME.match(override)
+    if match is None:
+        return override
+    key, opening, text, closing = match.groups()
+    parts = [quote(os.path.expanduser(part)) if part.startswith("~") else part for part in text.split(",")]
+    return f"{key}{opening}{','.join(parts)}{closing}"
 
 
 def quote(value: Any) -> str:

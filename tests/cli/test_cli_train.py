@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from mimickit_hydra.cli.train import main
+from mimickit_hydra.config.compose import compose, resolved_yaml
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.frozen import read_frozen
+from mimickit_hydra.config.repeat import choices_header
 from mimickit_hydra.config.schema import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +36,10 @@ class Adapter:
         if self.error is not None:
             raise self.error
         Path(out_dir, "config.yaml").write_text(resolved_yaml)
-        Path(out_dir, "checkpoints").mkdir(exist_ok=True)
+        checkpoints = Path(out_dir, "checkpoints")
+        checkpoints.mkdir(exist_ok=True)
+        with zipfile.ZipFile(checkpoints / "best.pt", "w") as archive:  # what torch saves is an archive with this in it
+            archive.writestr("best/data.pkl", b"")
         return 1.0
 
 
@@ -127,7 +133,6 @@ def test_a_policy_is_tested_with_the_config_it_was_trained_with(adapter: Adapter
     assert main(["mode=test", "model_file=first", "test_episodes=3"]) == 0
     run = adapter.calls[1]["run"]
     assert (run.mode, run.test_episodes, run.agent.model.actor_net) == ("test", 3, "fc_2layers_128units")
-    Path("first/checkpoints/best.pt").touch()
     assert main(["mode=test", "model_file=first/checkpoints/best.pt"]) == 0
     assert adapter.calls[2]["run"].agent.model.actor_net == "fc_2layers_128units"
 
@@ -146,6 +151,81 @@ def test_a_sweep_runs_every_combination(
     folders = [path.parent.relative_to(tmp_path).parts for path in started]
     assert {parts[0] for parts in folders} == {"multirun"}
     assert [parts[-1] for parts in folders] == [f"{number}_deepmimic_humanoid_mujoco" for number in range(4)]
+
+
+def one_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return error.rstrip("\n")
+
+
+@pytest.mark.parametrize("test", ["mode=test", "++mode=test", "debug=smoke"])
+@pytest.mark.parametrize("resume", ["resume", "++resume"])
+def test_a_resumed_run_is_not_tested(
+    adapter: Adapter, capsys: pytest.CaptureFixture[str], test: str, resume: str
+) -> None:
+    assert main(["out_dir=first"]) == 0
+    before = sorted(Path("first").rglob("*"))
+    line = one_error(capsys, f"{resume}=first", test)
+    assert line == "resume=first: mode=test takes model_file=first; only training is resumed"
+    assert len(adapter.calls) == 1
+    assert sorted(Path("first").rglob("*")) == before
+
+
+@pytest.mark.parametrize("flags", [["-m"], [], ["hydra.mode=MULTIRUN"]])
+@pytest.mark.parametrize("test", ["mode=test", "++mode=test", "debug=smoke"])
+def test_several_policies_are_not_tested_with_one_config(
+    adapter: Adapter, capsys: pytest.CaptureFixture[str], flags: list[str], test: str
+) -> None:
+    for name in "ab":
+        assert main([f"out_dir={name}"]) == 0
+    line = one_error(capsys, *flags, test, "++model_file=a,b")
+    assert line.startswith("model_file=a,b: each policy is tested with its own config, so start one command for each")
+    assert len(adapter.calls) == 2
+
+
+def test_forced_words_are_understood(adapter: Adapter) -> None:
+    assert main(["agent.discount=0.5", "out_dir=first"]) == 0
+    assert main(["++mode=test", "++model_file=first"]) == 0
+    assert main(["++resume=first"]) == 0
+    assert [call["run"].agent.discount for call in adapter.calls] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("resume", ["resume=first", "++resume=first", "resume=first,second"])
+def test_a_sweep_does_not_resume(adapter: Adapter, capsys: pytest.CaptureFixture[str], resume: str) -> None:
+    assert main(["out_dir=first"]) == 0
+    assert "a sweep is continued with: mimickit sweep resume DIR" in one_error(capsys, "-m", resume, "rand_seed=1,2")
+
+
+def test_a_gpu_policy_is_tested_on_mujoco(
+    adapter: Adapter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimickit_hydra.config.machine.gpu_count", lambda: 1)
+    assert main(["out_dir=first"]) == 0
+    cfg = compose(["engine=newton"])  # as a run of it would leave it: its packages may not be here
+    text = choices_header({"engine": "newton", "method": "deepmimic", "compute": "gpu"}) + resolved_yaml(cfg)
+    Path("first/config.yaml").write_text(text)
+    assert main(["mode=test", "model_file=first", "engine=mujoco"]) == 0
+    run = adapter.calls[1]["run"]
+    assert (run.devices, run.num_envs, run.agent.model.actor_net) == (["cpu"], 256, "fc_2layers_1024units")
+    line = one_error(capsys, "mode=test", "model_file=first", "engine=mujoco", "devices=['cuda:0']")
+    assert line == "devices: found cuda:0, but engine=mujoco runs on the CPU; use devices=[cpu]"
+    monkeypatch.setattr("mimickit_hydra.config.machine.gpu_count", lambda: 0)
+    words = ("compute=gpu", "engine=mujoco", "devices=['cuda:0']")
+    line = one_error(capsys, "mode=test", "model_file=first", *words)
+    assert line.endswith("this machine has no GPU; try devices=[cpu]")
+
+
+def test_the_home_directory(adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "my home"
+    monkeypatch.setenv("HOME", str(home))
+    assert main(["out_dir=~/first", "agent.discount=0.5"]) == 0
+    assert main(["mode=test", "model_file=~/first", "data_root=[~/first]"]) == 0
+    assert adapter.calls[0]["out_dir"] == str(home / "first")
+    run = adapter.calls[1]["run"]
+    assert (run.model_file, run.data_root, run.agent.discount) == (str(home / "first"), [str(home / "first")], 0.5)
 
 
 BAD = [

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from mimickit_hydra.config.compose import compose, flatten, resolved_yaml, to_run
 from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.config.repeat import choices_header, overrides_of_run, quote
+from mimickit_hydra.config.repeat import choices_header, overrides_of_run, quote, with_home
 
 CHOICES = {"engine": "mujoco", "method": "deepmimic", "character": "humanoid", "env": "deepmimic", "agent": "ppo"}
 
@@ -109,3 +109,22 @@ def test_quote_is_read_back_by_hydra(value: Any) -> None:
     parsed = OmegaConf.to_container(OmegaConf.create({"key": parsed}))["key"]  # type: ignore[index,call-overload]
     assert parsed == value
     assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("core.root=~/MimicKit", "core.root='/home/me/MimicKit'"),
+        ("++core.root=~/a b", "++core.root='/home/me/a b'"),
+        ("core.root=~", "core.root='/home/me'"),
+        ("model_file=~/a,b,~/c", "model_file='/home/me/a',b,'/home/me/c'"),
+        ("data_root=[~/a,~/b]", "data_root=['/home/me/a','/home/me/b']"),
+        ("~debug", "~debug"),
+        ("core.root=a~/b", "core.root=a~/b"),
+        ("core.root='~/b'", "core.root='~/b'"),
+        ("num_envs=3", "num_envs=3"),
+    ],
+)
+def test_a_path_from_home(monkeypatch: pytest.MonkeyPatch, word: str, meant: str) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert with_home(word) == meant
