@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -35,29 +35,34 @@ def named_files(run: RunConfig) -> list[NamedFile]:
     return [*_assets(run), *_motions(run), *_prior(run), *_given(run)]
 
 
-def _look(run: RunConfig, key: str, path: str, hint: Callable[[], str]) -> NamedFile:
+def where_from(run: RunConfig, key: str) -> str:
+    """Where to get the file that ``key`` names."""
+    if key == "agent.smp_prior_model":
+        return f"mimickit prior train DIR motion={run.motion.name}, then agent.smp_prior_model=DIR/model.pt"
+    if key == "env.motion_file":
+        return "mimickit assets fetch go2" if run.character.name == "go2" else f"clips: {WHERE}"
+    return f"mimickit assets fetch {run.character.name}" if run.character.name in PACKAGES else WHERE
+
+
+def _look(run: RunConfig, key: str, path: str, hint: str) -> NamedFile:
     try:
         return NamedFile(key, path, resolve_data_file(path, run.data_root))
     except UserError:
-        return NamedFile(key, path, None, hint())
+        return NamedFile(key, path, None, hint)
 
 
 # -------------------------------------------------------------------------------------------------------------- assets
 
 
 def _assets(run: RunConfig) -> Iterator[NamedFile]:
-    name = run.character.name
-
-    def hint() -> str:
-        return f"mimickit assets fetch {name}" if name in PACKAGES else WHERE
-
+    hint = where_from(run, "env.char_file")
     assets = [("env.char_file", run.env.char_file)]
     assets += [(f"env.objects[{i}].file", thing.file) for i, thing in enumerate(getattr(run.env, "objects", []))]
     for key, path in assets:
         file = _look(run, key, path, hint)
         yield file
         if file.found is not None:
-            yield from _meshes(file.found, hint())
+            yield from _meshes(file.found, hint)
 
 
 def _meshes(asset: Path, hint: str) -> Iterator[NamedFile]:
@@ -82,10 +87,7 @@ def _meshes(asset: Path, hint: str) -> Iterator[NamedFile]:
 def _motions(run: RunConfig) -> Iterator[NamedFile]:
     if not hasattr(run.env, "motion_file"):
         return
-
-    def hint() -> str:
-        return "mimickit assets fetch go2" if run.character.name == "go2" else f"clips: {WHERE}"
-
+    hint = where_from(run, "env.motion_file")
     motion = _look(run, "env.motion_file", run.env.motion_file, hint)
     yield motion
     if motion.found is None:
@@ -98,13 +100,9 @@ def _motions(run: RunConfig) -> Iterator[NamedFile]:
 
 
 def _prior(run: RunConfig) -> Iterator[NamedFile]:
-    if not hasattr(run.agent, "smp_prior_model"):
-        return
-
-    def hint() -> str:
-        return f"mimickit prior train DIR motion={run.motion.name}, then agent.smp_prior_model=DIR/model.pt"
-
-    yield _look(run, "agent.smp_prior_model", run.agent.smp_prior_model, hint)
+    if hasattr(run.agent, "smp_prior_model"):
+        key = "agent.smp_prior_model"
+        yield _look(run, key, run.agent.smp_prior_model, where_from(run, key))
 
 
 # ------------------------------------------------------------------------------------------------- what the user names

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.config.checkout import BUILDERS, open_checkout
@@ -16,10 +16,7 @@ from mimickit_hydra.config.pairs import check_pairs, check_runnable
 from mimickit_hydra.config.paths import resolve_data_file
 from mimickit_hydra.config.rules import RULES
 from mimickit_hydra.config.schema import RunConfig
-
-MOTION_SUFFIXES = (".npz", ".pkl", ".yaml")
-PRIOR_SUFFIXES = (".pt",)
-CHARACTER_SUFFIXES = (".xml",)
+from mimickit_hydra.config.validate_files import check_files
 
 
 def validate(run: RunConfig, *, machine: bool = True) -> None:
@@ -30,6 +27,7 @@ def validate(run: RunConfig, *, machine: bool = True) -> None:
     ours = run.core.name == "native"
     _check_values(run)
     _check_frequencies(run)
+    _check_time_limit(run)
     check_pairs(run)
     if ours:
         check_engine(run.engine, installed=machine)
@@ -37,9 +35,11 @@ def validate(run: RunConfig, *, machine: bool = True) -> None:
     else:
         run = _check_checkout(run)
     check_devices(run, present=machine)
+    _check_repeated_gpu(run)
     if machine and ours:
         check_logger(run)
-    _check_files(run)
+        _check_diffusers(run)
+    check_files(run)
     _check_body(run)
     if ours:
         check_engine_exists(run.engine.engine_name)
@@ -71,24 +71,30 @@ def _shown(value: Any) -> str:
 # ------------------------------------------------------------------------------------------------------ single values
 
 
-def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, bool]]:
+    """Key and value of every leaf, and whether it may be infinite: what is so by default."""
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+        value, key = getattr(config, field.name), f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", value
+            yield from _leaves(value, f"{key}.")
+            continue
+        yield key, value, field.default == math.inf
+        for i, item in enumerate(value if isinstance(value, list) else []):
+            if dataclasses.is_dataclass(item):
+                yield from _leaves(item, f"{key}[{i}].")
 
 
 def _check_values(run: RunConfig) -> None:
-    for key, value in _leaves(run):
-        numbers = value if isinstance(value, list) else [value]
-        if any(isinstance(number, float) and math.isnan(number) for number in numbers):
+    for key, value, may_be_infinite in _leaves(run):
+        numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, float)]
+        if any(map(math.isnan, numbers)):
             raise fail(key, value, "a number")
         rule = RULES.get(key)
         if rule is not None and not rule.accepts(value):
             near = nearest(str(value), rule.names, count=1)
             raise fail(key, value, rule.allowed, f"; nearest: {near[0]}" if near else "")
+        if not may_be_infinite and any(map(math.isinf, numbers)):
+            raise fail(key, value, "finite numbers" if isinstance(value, list) else "a finite number")
 
 
 def _check_frequencies(run: RunConfig) -> None:
@@ -98,33 +104,29 @@ def _check_frequencies(run: RunConfig) -> None:
         raise fail("engine.sim_freq", engine.sim_freq, allowed)
 
 
-# -------------------------------------------------------------------------------------------------------------- files
+def _check_time_limit(run: RunConfig) -> None:
+    """A cluster's signal to save comes before its time limit: within the run's time there has to be a moment for it."""
+    minutes, delay = getattr(run.launch, "time", None), getattr(run.launch, "signal_delay", None)
+    if minutes is not None and delay is not None and delay >= 60 * minutes:
+        allowed = f"less than the {60 * minutes} seconds of launch.time={minutes}"
+        raise fail("launch.signal_delay", delay, allowed)
 
 
-def _check_files(run: RunConfig) -> None:
-    for root in run.data_root:
-        if not Path(root).expanduser().is_dir():
-            raise fail("data_root", root, "an existing directory")
-    _check_data_file("env.char_file", run.env.char_file, CHARACTER_SUFFIXES, run)
-    if hasattr(run.env, "motion_file"):
-        _check_data_file("env.motion_file", run.env.motion_file, MOTION_SUFFIXES, run)
-    for i, thing in enumerate(getattr(run.env, "objects", [])):
-        _check_data_file(f"env.objects[{i}].file", thing.file, CHARACTER_SUFFIXES, run)
-    if hasattr(run.agent, "smp_prior_model"):
-        _check_data_file("agent.smp_prior_model", run.agent.smp_prior_model, PRIOR_SUFFIXES, run)
-    if run.model_file is not None and not Path(run.model_file).expanduser().exists():
-        raise fail("model_file", run.model_file, "a checkpoint or a run directory that exists")
-    if run.resume is not None and not Path(run.resume).expanduser().is_dir():
-        raise fail("resume", run.resume, "a run directory that exists")
+# -------------------------------------------------------------------------------------------------- what the run needs
 
 
-def _check_data_file(key: str, path: str, suffixes: tuple[str, ...], run: RunConfig) -> None:
-    if Path(path).suffix not in suffixes:
-        raise fail(key, path, f"a file ending in {', '.join(suffixes)}")
-    try:
-        resolve_data_file(path, run.data_root)
-    except UserError as error:
-        raise UserError(f"{key}: {error}") from None
+def _check_repeated_gpu(run: RunConfig) -> None:
+    """Processes share a CPU, but not a GPU: NCCL refuses that once everything is built."""
+    gpus = [f"{device}:0" if device == "cuda" else device for device in run.devices if device != "cpu"]
+    for gpu in gpus:
+        if gpus.count(gpu) > 1:
+            allowed = f"another GPU for each process, but {gpu} is there {gpus.count(gpu)} times"
+            raise fail("devices", list(run.devices), allowed)
+
+
+def _check_diffusers(run: RunConfig) -> None:
+    if run.agent.agent_name == "SMP" and importlib.util.find_spec("diffusers") is None:
+        raise UserError("agent=smp: not installed (no module diffusers): pip install 'mimickit-hydra[smp]'")
 
 
 # --------------------------------------------------------------------------------------- the body of the character

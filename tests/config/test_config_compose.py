@@ -142,7 +142,7 @@ def test_no_group_writes_outside_its_own_package() -> None:
 
 
 def test_a_key_added_past_the_schema_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^agent\.actor_epoch: unknown key; nearest: actor_epochs"):
+    with pytest.raises(UserError, match=r"^agent\.actor_epoch: unknown key; nearest: agent\.actor_epochs"):
         to_run(compose(["+agent.actor_epoch=3"]))
 
 

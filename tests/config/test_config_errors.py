@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from mimickit_hydra.config.compose import compose, to_run
 from mimickit_hydra.config.one_line import one_line
+from mimickit_hydra.config.paths import bundled_data
 from mimickit_hydra.config.validate import validate
 
 COMPOSITION = [
@@ -46,9 +48,9 @@ COMPOSITION = [
 ]
 
 
-def line_of(overrides: list[str]) -> str:
+def line_of(overrides: list[str], *, machine: bool = True) -> str:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - any of Hydra's, OmegaConf's or ours
-        validate(to_run(compose(overrides)))
+        validate(to_run(compose(overrides)), machine=machine)
     line = one_line(caught.value, overrides)
     assert line is not None, f"taken for a bug: {caught.value!r}"
     assert "\n" not in line
@@ -75,6 +77,7 @@ def test_the_sample_in_the_readme_is_what_is_printed() -> None:
     assert line_of([command]) == line.strip()
 
 
+WALK = bundled_data() / "motions" / "humanoid" / "humanoid_walk.npz"
 VALUES = [
     (
         "engine.python=/no/python",
@@ -144,6 +147,19 @@ VALUES = [
     ("env.char_file=data/assets/humanoid/human.xml", "env.char_file: data/assets/humanoid/human.xml: no such file"),
     ("model_file=/nowhere/model.pt", "model_file: found '/nowhere/model.pt'"),
     ("resume=/nowhere", "resume: found '/nowhere'"),
+    (
+        f"model_file={__file__}",
+        f"model_file: found {__file__!r}, must be a checkpoint (.pt) or a run directory with ch",
+    ),
+    (f"model_file={WALK.parent}", "must be a checkpoint (.pt) or a run directory with checkpoints in it"),
+    (f"model_file={WALK}", "must be a checkpoint (.pt) or a run directory with checkpoints in it"),
+    ("agent.actor_optimizer.learning_rate=inf", "learning_rate: found inf, must be a finite number"),
+    ("env.init_pose=[inf,0,0]", "env.init_pose: found [inf, 0.0, 0.0], must be finite numbers"),
+    ("engine.worker_timeout=inf", "engine.worker_timeout: found inf, must be a finite number"),
+    (
+        "launch=slurm launch.time=2 launch.signal_delay=300",
+        "launch.signal_delay: found 300, must be less than the 120 seconds of launch.time=2",
+    ),
     ("data_root=[/nowhere]", "data_root: found '/nowhere', must be an existing directory"),
 ]
 
@@ -152,6 +168,67 @@ VALUES = [
 @pytest.mark.usefixtures("clips")
 def test_mistakes_that_the_checks_find(override: str, expected: str) -> None:
     assert expected in line_of(override.split(" "))
+
+
+@pytest.mark.parametrize("devices", ["[cuda:1,cuda:1]", "[cuda:0,cuda:1,cuda:1]", "[cuda,cuda:0]"])
+@pytest.mark.usefixtures("clips")
+def test_two_processes_on_one_gpu(devices: str) -> None:
+    line = line_of(["engine=newton", f"devices={devices}"], machine=False)
+    assert "must be another GPU for each process, but cuda:" in line
+    assert line.endswith(" is there 2 times")
+    validate(to_run(compose(["engine=newton", "devices=[cuda:0,cuda:1]"])), machine=False)
+    validate(to_run(compose(["devices=[cpu,cpu]"])))
+
+
+@pytest.mark.usefixtures("clips")
+def test_what_may_be_infinite() -> None:
+    keys = ["max_samples", "max_minutes", "agent.normalizer_samples", "agent.exp_anneal_samples"]
+    validate(to_run(compose([f"{key}=inf" for key in keys])))
+
+
+@pytest.mark.usefixtures("clips")
+def test_what_a_run_can_start_from(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "theirs").mkdir()
+    for name in ("any.name", "run/checkpoints/best.pt", "theirs/model.pt"):
+        torch.save({"w": torch.zeros(2)}, tmp_path / name)
+    for name in ("any.name", "run", "run/checkpoints", "run/checkpoints/best.pt", "theirs", "theirs/model.pt"):
+        validate(to_run(compose([f"model_file={tmp_path}/{name}"])))
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "hint"),
+    [
+        ("character=g1", "env.char_file", "; mimickit assets fetch g1"),
+        ("experiment=amp_g1", "env.char_file", "; mimickit assets fetch g1"),
+        ("character=pi_plus", "env.char_file", "; in the data folder that MimicKit's README links to"),
+        ("motion=humanoid_climbing_up_down", "env.motion_file", "; clips: in the data folder that MimicKit's README"),
+        (
+            "method=smp",
+            "agent.smp_prior_model",
+            "; mimickit prior train DIR motion=humanoid_walk, then agent.smp_prior",
+        ),
+    ],
+)
+def test_what_is_missing_says_how_to_get_it(
+    override: str, key: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MIMICKIT_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    line = line_of([override], machine=False)
+    assert line.startswith(f"{key}: ")
+    assert hint in line
+    typo = line_of(["env.motion_file=data/motions/humanoid/humanoid_spinkik.pkl"])
+    assert "README" not in typo
+
+
+def test_a_prior_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "diffusers" else find_spec(name))
+    line = "agent=smp: not installed (no module diffusers): pip install 'mimickit-hydra[smp]'"
+    assert line_of(["method=smp"]) == line
+    assert "diffusers" not in line_of(["method=smp"], machine=False)
 
 
 @pytest.mark.usefixtures("clips")
