@@ -10,31 +10,43 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from mimickit_hydra.cli.interrupt import EXIT_CODE, Interrupts
 from mimickit_hydra.config.errors import UserError
 
 PROG = "mimickit"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand and return its exit code: 0 done, 2 something the user can put right."""
+    """Run a subcommand and return its exit code: 0 done, 2 something the user can put right, 130 Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["train"]:  # Hydra parses the rest itself
         from mimickit_hydra.cli.train import main as train
 
         return train(arguments[1:], prog=f"{PROG} train")
-    parser = make_parser()
+    with Interrupts() as interrupts:
+        try:
+            return _main(arguments, interrupts)
+        except KeyboardInterrupt:
+            return EXIT_CODE
+
+
+def _main(arguments: list[str], interrupts: Interrupts) -> int:
     args: argparse.Namespace | None = None
     try:
         gc.disable()  # composing makes many small objects and no cycles worth looking for
+        parser = make_parser()
         args = parser.parse_args(arguments)
         if args.command is None:
             parser.print_help()
             return 0
+        _take_home(args)
+        interrupts.check()
         return int(args.run(args) or 0)
     except BrokenPipeError:  # the reader, a pager or head, has seen enough
         sys.stderr.close()
         return 0
     except Exception as error:
+        interrupts.check()  # whatever it is, it may be what became of a KeyboardInterrupt
         from mimickit_hydra.config.one_line import one_line
 
         line = one_line(error, getattr(args, "overrides", None) or ())
@@ -44,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     finally:
         gc.enable()
+
+
+def _take_home(args: argparse.Namespace) -> None:
+    """``key=~/path`` among a command's overrides, which bash does not expand."""
+    if any("=~" in text or "=[~" in text for text in getattr(args, "overrides", None) or ()):
+        from mimickit_hydra.config.repeat import with_home
+
+        args.overrides = [with_home(text) for text in args.overrides]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mimickit_hydra.cli.interrupt import EXIT_CODE, Interrupts, check_interrupt
 from mimickit_hydra.config.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,9 +23,15 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 2 something the user can put right."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    prog = prog or sys.argv[0]
+    """Run the command and return its exit code: 0 done, 2 something the user can put right, 130 Ctrl-C."""
+    with Interrupts() as interrupts:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv), prog or sys.argv[0], interrupts)
+        except KeyboardInterrupt:
+            return EXIT_CODE
+
+
+def _main(arguments: list[str], prog: str, interrupts: Interrupts) -> int:
     if "--help" in arguments or "-h" in arguments:
         from mimickit_hydra.cli.help import train_help
 
@@ -42,15 +49,16 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         gc.disable()  # composing makes many small objects and no cycles worth looking for: a tenth of the start-up time
         args, flags = _parse(arguments, prog)
         overrides = args.overrides
+        interrupts.check()
         if args.frozen:
             return _frozen(args.frozen)
         if _is_run(args) and is_sweep(args) and not (args.config_path or args.config_name or args.config_dir):
             return _sweep(overrides, flags, prog)
         extra = _preflight(args) if _is_run(args) else _check_shown(args)
+        interrupts.check()
         _hydra([*overrides, *extra, *flags], prog)
-    except KeyboardInterrupt:
-        return 130
     except Exception as error:
+        interrupts.check()  # whatever it is, it may be what became of a KeyboardInterrupt
         from mimickit_hydra.config.one_line import one_line
 
         line = None if os.environ.get(_FULL_ERROR) == "1" else one_line(error, overrides)
@@ -77,6 +85,7 @@ def job(cfg: DictConfig) -> float | None:
     try:
         return _start(cfg, hydra)
     except Exception as error:
+        check_interrupt()
         from mimickit_hydra.config.one_line import one_line
 
         line = one_line(error, hydra.overrides.task)
@@ -109,6 +118,7 @@ def _start(cfg: DictConfig, hydra: Any) -> float | None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from mimickit_hydra.adapter.run import run as start
 
+    check_interrupt()
     return start(run, resolved_yaml=text, overrides=list(hydra.overrides.task), out_dir=out_dir)
 
 
@@ -286,6 +296,7 @@ def _preflight(args: argparse.Namespace) -> list[str]:
         validate(run, machine=here and run.launch.launcher != "slurm")
     if sweep:
         return []
+    check_interrupt()
     given = run.resume or _value_of("out_dir", args.overrides)
     run_dir = prepare_run_dir(given or _unused(str(run.out_dir)), resume=run.resume is not None)
     return [f"hydra.run.dir={quote(str(run_dir))}"]
