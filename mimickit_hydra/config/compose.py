@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from mimickit_hydra.config.store import register
 
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
+_DOLLAR_BRACE = re.compile(r"(\\*)\$\{")  # with the backslashes before it, which OmegaConf halves
 
 
 @contextlib.contextmanager
@@ -90,7 +92,19 @@ def resolved_yaml(cfg: DictConfig) -> str:
     if "hydra" in cfg:
         cfg = cfg.copy()
         drop_hydra(cfg)
-    return OmegaConf.to_yaml(cfg, resolve=True)
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    if "${" in text:  # what is left was meant as text
+        text = OmegaConf.to_yaml(OmegaConf.create(as_text(OmegaConf.to_container(cfg, resolve=True))))
+    return text
+
+
+def as_text(value: Any) -> Any:
+    """``value`` as OmegaConf reads it back unchanged: what looks like an interpolation in it is none."""
+    if isinstance(value, dict):
+        return {key: as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_text(item) for item in value]
+    return _DOLLAR_BRACE.sub(r"\1\1\\${", value) if isinstance(value, str) and "${" in value else value
 
 
 def flatten(cfg: DictConfig, *, resolve: bool = False) -> dict[str, Any]:

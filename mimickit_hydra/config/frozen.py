@@ -52,11 +52,14 @@ def _to_yaml(content: dict[str, Any]) -> str:
     """YAML by the C library where it is there; ten times as fast as OmegaConf's, and a sweep has many."""
     import yaml
 
+    from mimickit_hydra.config.compose import as_text
+
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        """Quotes text that OmegaConf would read as a number and YAML would not, such as 1e5."""
+        """Quotes text that OmegaConf would read as a number and YAML would not, such as 1e5, and escapes ``${``."""
 
     def text(dumper: Any, value: str) -> Any:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if _NUMBER.match(value) else None)
+        style = "'" if _NUMBER.match(value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", as_text(value), style=style)
 
     Dumper.add_representer(str, text)
     return str(yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000))

@@ -18,7 +18,7 @@ def change_launch(run: RunConfig, settings: Sequence[str]) -> LaunchConfig:
         return run.launch
     from omegaconf import OmegaConf
 
-    from mimickit_hydra.config.compose import compose
+    from mimickit_hydra.config.compose import as_text, compose
     from mimickit_hydra.config.repeat import quote
     from mimickit_hydra.config.validate import validate
 
@@ -29,7 +29,7 @@ def change_launch(run: RunConfig, settings: Sequence[str]) -> LaunchConfig:
     if not any(text.startswith("launch=") for text in settings):
         kept = dataclasses.asdict(run.launch)
         before = [f"launch={kept.pop('launcher')}"]
-        before += [f"launch.{key}={quote(value)}" for key, value in kept.items() if value is not None]
+        before += [f"launch.{key}={quote(as_text(value))}" for key, value in kept.items() if value is not None]
     launch = OmegaConf.to_object(compose([*before, *settings]).launch)
     assert isinstance(launch, LaunchConfig)
     validate(dataclasses.replace(run, launch=launch), machine=False)

@@ -7,13 +7,18 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mimickit_hydra.config.compose import compose, to_run
+from mimickit_hydra.config.compose import as_text, compose, flatten, resolved_yaml, to_run
 from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.frozen import read_frozen
+from mimickit_hydra.config.launch import change_launch
 from mimickit_hydra.config.paths import bundled_data
 from mimickit_hydra.config.plan import plan_sweep, sweep_settings
+from mimickit_hydra.config.repeat import quote
+from mimickit_hydra.config.schema import SlurmLaunchConfig
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +53,32 @@ def test_text_that_looks_like_a_number_stays_text(tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text(run.frozen)
     frozen = read_frozen(tmp_path / "f.yaml").run
     assert (frozen.logger.wandb_project, frozen.max_samples) == ("1e5", 1e5)
+
+
+SHELL = ["export A=${HOME}", "export B=${A:-/x/${USER}}", r"echo \\${C} '\${D}'", "$E", r"F\\"]
+
+
+def test_a_shells_variables_stay_text(tmp_path: Path) -> None:
+    setup = quote(as_text(SHELL))
+    (run,) = plan_sweep(["num_envs=8", "launch=slurm", f"launch.setup={setup}", "rand_seed=1"], here=False).runs
+    (tmp_path / "f.yaml").write_text(run.frozen)
+    frozen = read_frozen(tmp_path / "f.yaml").run
+    assert frozen.launch.setup == SHELL
+    changed = change_launch(frozen, ["launch.time=60"])
+    assert isinstance(changed, SlurmLaunchConfig)
+    assert (changed.setup, changed.time) == (SHELL, 60)
+
+
+def test_the_saved_config_keeps_a_shells_variables() -> None:
+    cfg = compose(["launch=slurm", f"launch.setup={quote(as_text(SHELL))}", "rand_seed=1"])
+    saved = OmegaConf.create(resolved_yaml(cfg))
+    assert OmegaConf.to_container(saved.launch.setup, resolve=True) == SHELL
+    assert flatten(saved, resolve=True) == flatten(cfg, resolve=True)
+
+
+@given(st.text(alphabet="$\\{}a: '\"", max_size=12))
+def test_any_text_is_read_back_as_it_was(text: str) -> None:
+    assert OmegaConf.create({"a": as_text(text)}).a == text
 
 
 def test_a_frozen_run_does_not_read_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
