@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mimickit_hydra.motion.clip import MotionClip
 
 DEFAULT_CHARACTER = "humanoid"
+_MOST_FRAMES = 100_000  # of a video: nearly an hour of it
 
 
 def add_parser(subparsers: Any) -> None:
@@ -89,8 +91,8 @@ def run_check(args: argparse.Namespace) -> int:
 
 def run_view(args: argparse.Namespace) -> int:
     """``view``: render the clip, resampled to the video's rate."""
-    if not args.fps > 0 or not args.seconds >= 0:
-        raise UserError(f"--fps {args.fps:g} --seconds {args.seconds:g}: expected numbers above 0")
+    if not 0 < args.fps < math.inf or not 0 <= args.seconds < math.inf:
+        raise UserError(f"--fps {args.fps:g} --seconds {args.seconds:g}: expected finite numbers above 0")
     out = Path(args.out)
     if out.suffix != ".mp4":
         raise UserError(f"{out}: the video is an .mp4 file")
@@ -106,7 +108,12 @@ def run_view(args: argparse.Namespace) -> int:
     character, char_file = _character(args)
     clip = load_clip(_find(args.file, args.character))
     library = MotionLibrary([clip], [1.0], character)
-    count = max(2, round((args.seconds or clip.length) * args.fps) + 1)
+    wanted = (args.seconds or clip.length) * args.fps
+    if wanted > _MOST_FRAMES:
+        raise UserError(
+            f"--fps {args.fps:g}: {wanted:.3g} frames, at most {_MOST_FRAMES:,} are rendered; see --seconds"
+        )
+    count = max(2, round(wanted) + 1)
     times = torch.from_numpy(np.arange(count, dtype=np.float32) / np.float32(args.fps))
     pose = library.query(torch.zeros(count, dtype=torch.long), times)
     trajectory = Trajectory(
@@ -155,8 +162,27 @@ def _character(args: argparse.Namespace) -> tuple[CharacterModel, Path]:
     from mimickit_hydra.motion.character import CharacterModel
 
     name = args.character
-    path = resolve_data_file(name if name.endswith(".xml") else f"data/assets/{name}/{name}.xml")
+    try:
+        path = resolve_data_file(name if name.endswith(".xml") else _named_file("character", name, "char_file"))
+    except UserError as error:
+        from mimickit_hydra.config.fetch import PACKAGES
+
+        raise UserError(f"{error}; mimickit assets fetch {name}" if name in PACKAGES else str(error)) from None
     return CharacterModel.from_file(path), path
+
+
+def _named_file(group: str, name: str, key: str) -> str:
+    """The file that an option of ``conf/`` names. UserError where there is no such option."""
+    import yaml
+
+    from mimickit_hydra.config.catalog import groups
+    from mimickit_hydra.config.one_line import suggestion
+
+    options = {option.name: option.path for option in groups()[group].options}
+    if name not in options:
+        hint = f"{suggestion(name, list(options))}; allowed: {', '.join(options)}, or an MJCF ending in .xml"
+        raise UserError(f"--{group} {name}: no such {group}{hint}")
+    return str(yaml.safe_load(options[name].read_text(encoding="utf-8"))[key])
 
 
 def _find(name: str, character: str) -> Path:
@@ -166,8 +192,16 @@ def _find(name: str, character: str) -> Path:
     if Path(name).exists():
         return Path(name)
     if Path(name).name == name and not Path(name).suffix and not character.endswith(".xml"):
+        from mimickit_hydra.config.catalog import groups
+
+        _named_file("character", character, "char_file")  # there is such a character
         name = name if name.startswith(f"{character}_") else f"{character}_{name}"
-        return resolve_data_file(f"data/motions/{character}/{name}.pkl")
+        file = f"data/motions/{character}/{name}.pkl"
+        if name in groups()["motion"].option_names():
+            file = _named_file("motion", name, "motion_file")
+        if Path(file).suffix == ".yaml":
+            raise UserError(f"{name}: a dataset ({file}); name one of its clips")
+        return resolve_data_file(file)
     return resolve_data_file(name)
 
 

@@ -102,3 +102,47 @@ def test_view(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["motion", "view", "walk", "-o", str(out), "--seconds", "0.2", "--fps", "10"]) == 0
     assert "3 frames of humanoid_walk" in capsys.readouterr().out
     assert out.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("options", [["--fps", "inf"], ["--seconds", "inf"], ["--fps", "nan"], ["--fps", "1e9"]])
+def test_view_refuses_endless_videos(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["motion", "view", "walk", "-o", str(tmp_path / "x.mp4"), *options]) == 2
+    err = capsys.readouterr().err.strip()
+    assert err.startswith("--fps ")
+    assert "\n" not in err
+    assert not (tmp_path / "x.mp4").exists()
+
+
+def test_every_bundled_character_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = str(tmp_path / "stand.npz")
+    for name, columns in (("humanoid", 34), ("humanoid_sword_shield", 37), ("smpl", 75)):
+        frames = np.zeros((4, columns), np.float32)
+        frames[:, 2] = 1.0
+        save_clip(clip, MotionClip(frames, 30.0, LoopMode.CLAMP, "stand"))
+        assert main(["motion", "check", "--json", "--character", name, clip]) in (0, 1)
+        assert json.loads(capsys.readouterr().out)[0]["frames"] == 4
+        assert main(["motion", "info", "--character", name, clip]) == 0
+        assert f"{columns} = 6 + {columns - 6} joint coordinates" in capsys.readouterr().out
+
+
+def test_a_character_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["check", str(WALK)], ["info", "walk"]):
+        assert main(["motion", *command, "--character", "humanoid_sword_sheild"]) == 2
+        err = capsys.readouterr().err.strip()
+        assert "--character humanoid_sword_sheild: no such character; nearest: humanoid_sword_shield; allowed: " in err
+
+
+def test_a_character_to_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MIMICKIT_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["motion", "check", "--character", "g1", str(WALK)]) == 2
+    assert capsys.readouterr().err.strip().endswith("; mimickit assets fetch g1")
+
+
+def test_a_clip_that_conf_names_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["motion", "info", "--character", "humanoid_sword_shield", "combo"]) == 2
+    assert "data/motions/reallusion/RL_Avatar_Atk_2xCombo01_Motion.pkl: no such file" in capsys.readouterr().err
+    assert main(["motion", "info", "locomotion"]) == 2
+    assert "humanoid_locomotion: a dataset (data/datasets/dataset_humanoid_loco" in capsys.readouterr().err
