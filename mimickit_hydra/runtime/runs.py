@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.runtime.jobs import Jobs, living_runner
 from mimickit_hydra.runtime.state_file import (
     FAILED,
@@ -50,6 +51,9 @@ def find_runs(roots: Sequence[Path], jobs: Jobs | None = None) -> list[Run]:
             if sweep is None:
                 found.setdefault(folder, look_at(folder, jobs))
                 continue
+            if isinstance(sweep, UserError):  # one of many: the others are shown all the same
+                found[folder] = Run(folder, FAILED, RunState(state=FAILED, error=str(sweep)))
+                continue
             waits = living_runner(folder) is not None
             for run in sweep.runs:
                 path = sweep.run_dir(run)
@@ -87,12 +91,18 @@ def _guess(path: Path) -> RunState:
     return RunState(state=FAILED, updated=updated, error="ended without a word")
 
 
-def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, Sweep | None]]:
-    """Run directories, and sweeps, whose runs the manifest names even when they have no directory yet."""
+def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, Sweep | UserError | None]]:
+    """Run directories, and sweeps, whose runs the manifest names even when they have no directory yet.
+
+    Of a sweep whose manifest cannot be read: why, and the run directories that are there.
+    """
     if (folder / SWEEP).is_file():
-        yield folder, read_sweep(folder)
-        return
-    if any((folder / mark).is_file() for mark in _MARKS):
+        try:
+            yield folder, read_sweep(folder)
+            return
+        except UserError as error:
+            yield folder, error
+    elif any((folder / mark).is_file() for mark in _MARKS):
         yield folder, None
         return
     if depth >= _DEPTH:

@@ -152,3 +152,21 @@ def test_mistakes_are_one_line(
     assert capsys.readouterr().err == "no runs in outputs or multirun of the current directory\n"
     assert main(["status", "nowhere"]) == 2
     assert capsys.readouterr().err == "nowhere: no such directory\n"
+
+
+@pytest.mark.parametrize("manifest", ["runs: [", "runs: 3\n", "runs: [{number: 0, dir: ../x}]\n"])
+def test_an_unreadable_sweep_is_a_row_and_the_others_are_shown(
+    manifest: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = _run(runs / "multirun" / "broken" / "0_run", state="finished").parent
+    (broken / "sweep.yaml").write_text(manifest)
+    assert main(["status", "multirun"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["multirun/broken", "failed"], ["multirun/broken/0_run", "finished"],
+        ["multirun/s/0_run", "finished"], ["multirun/s/1_run", "missing"],
+    ]  # fmt: skip
+    assert "sweep.yaml: not " in lines[0]
+    assert main(["report", "multirun"]) == 0
+    assert "4 runs" in capsys.readouterr().out
+    assert "sweep.yaml: not " in (runs / "multirun" / "report.html").read_text()
