@@ -28,6 +28,9 @@ def run(args: argparse.Namespace) -> int:
     engines = [text for text in args.overrides if text.startswith("engine=")]
     if len(engines) != 1:
         raise UserError("mimickit sim2sim: name the engines once, such as engine=newton,mujoco")
+    from mimickit_hydra.config.compare import saved_config
+
+    saved_config(args.run_dir)  # what is wrong with it is said before torch is imported
     from mimickit_hydra.adapter import sim2sim
     from mimickit_hydra.runtime.sim2sim import table, write_results
 

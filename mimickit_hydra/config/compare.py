@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mimickit_hydra.config.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 ABSENT = object()  # the key does not exist on that side
 _NOT_COMPARED = ("out_dir",)  # always differs, and means nothing
@@ -39,23 +42,33 @@ def values_of(side: str) -> dict[str, Any]:
     """``{key: value}`` of one side, interpolations resolved."""
     from mimickit_hydra.config.compose import compose, flatten
 
-    path = Path(side).expanduser()
-    if side.strip() and "=" not in side and path.exists():
-        from omegaconf import DictConfig, OmegaConf
-
-        from mimickit_hydra.config.repeat import config_of_run
-
-        cfg = OmegaConf.load(config_of_run(path))
-        assert isinstance(cfg, DictConfig)
-        return flatten(cfg, resolve=True)
+    path = os.path.expanduser(side)
+    if side.strip() and os.path.exists(path):  # first of all: a directory may have a name such as lr=1e-3
+        return flatten(saved_config(path), resolve=True)
     return flatten(compose(overrides_of(side)), resolve=True)
+
+
+def saved_config(run_dir: str) -> DictConfig:
+    """The resolved config in a run directory. UserError where it is no such thing."""
+    from omegaconf import DictConfig
+
+    from mimickit_hydra.config.repeat import _load, config_of_run
+
+    path = config_of_run(run_dir)
+    cfg = _load(path)
+    if not isinstance(cfg, DictConfig) or not isinstance(cfg.engine, DictConfig):
+        raise UserError(f"{path}: not the resolved config of a run")
+    return cfg
 
 
 def overrides_of(side: str) -> list[str]:
     """An experiment's name or a quoted override list as overrides; empty is the default run."""
     from mimickit_hydra.config.catalog import groups
 
-    words = shlex.split(side)
+    try:
+        words = shlex.split(side)
+    except ValueError as error:
+        raise UserError(f"{side}: not a list of overrides ({str(error).lower()})") from None
     experiments = groups()["experiment"].option_names()
     if len(words) == 1 and "=" not in words[0]:
         if words[0] in experiments:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mimickit_hydra.config.compose import as_text, compose, flatten, resolved_yaml, to_run
 from mimickit_hydra.config.errors import UserError
@@ -72,6 +72,7 @@ def test_a_shells_variables_stay_text(tmp_path: Path) -> None:
 def test_the_saved_config_keeps_a_shells_variables() -> None:
     cfg = compose(["launch=slurm", f"launch.setup={quote(as_text(SHELL))}", "rand_seed=1"])
     saved = OmegaConf.create(resolved_yaml(cfg))
+    assert isinstance(saved, DictConfig)
     assert OmegaConf.to_container(saved.launch.setup, resolve=True) == SHELL
     assert flatten(saved, resolve=True) == flatten(cfg, resolve=True)
 
