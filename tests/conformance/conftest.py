@@ -201,11 +201,12 @@ class Lab:
         path.write_text(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
         return ObjectSpec(name, str(path), articulated=False, **options)
 
-    def ball(self, **options: Any) -> ObjectSpec:
-        return self.asset("ball", BALL, **options)
+    def ball(self, around: str = "", **options: Any) -> ObjectSpec:
+        """``around``: what else its file has at the top level."""
+        return self.asset("shown_ball" if around else "ball", around + BALL, **options)
 
-    def box(self, **options: Any) -> ObjectSpec:
-        return self.asset("box", BOX, fix_root=True, **options)
+    def box(self, around: str = "", **options: Any) -> ObjectSpec:
+        return self.asset("shown_box" if around else "box", around + BOX, fix_root=True, **options)
 
     def make(self, *objects: ObjectSpec, num_envs: int = 3, **config: Any) -> Engine:
         scene = SceneSpec(objects or (self.humanoid,))

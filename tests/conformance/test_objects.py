@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-from conftest import BALL, BOX
 
 # What a file for looking at a model has around it: a floor, and a block above it where the object is.
 SURROUNDINGS = """<geom name="floor" type="plane" size="0 0 1"/>
@@ -87,7 +86,7 @@ def test_an_object_is_placed_within_an_episode(lab):
 def test_what_an_asset_puts_around_its_body_is_left_out(lab):
     """It would stand in the air, at the height the object starts at."""
     alone = lab.make(lab.ball(start_pos=(0.0, 0.0, 0.5)))
-    surrounded = lab.make(lab.asset("shown", SURROUNDINGS + BALL, start_pos=(0.0, 0.0, 0.5)))
+    surrounded = lab.make(lab.ball(SURROUNDINGS, start_pos=(0.0, 0.0, 0.5)))
     for _ in range(30):
         alone.step()
         surrounded.step()
@@ -100,8 +99,7 @@ def test_what_an_asset_puts_around_its_body_is_left_out(lab):
 
 def test_a_fixed_object_leaves_its_surroundings_out(lab):
     """Another object falls through them."""
-    box = lab.asset("stage", SURROUNDINGS + BOX, fix_root=True, start_pos=(3.0, 0.0, 2.0))
-    engine = lab.make(lab.ball(start_pos=(0.0, 0.0, 2.5)), box)
+    engine = lab.make(lab.ball(start_pos=(0.0, 0.0, 2.5)), lab.box(SURROUNDINGS, start_pos=(3.0, 0.0, 2.0)))
     for _ in range(15):
         engine.step()
     torch.testing.assert_close(engine.states[0].root_pos[:, 2], torch.full((3,), 2.5 - 4.905 / 4), atol=0.05, rtol=0)

@@ -1,8 +1,9 @@
 """Determinism, independence of environments, checkpoints, and recovery from numbers that are not numbers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from conftest import BALL
 
 from mimickit_hydra.engines.interface import EngineError
 
@@ -78,7 +79,7 @@ def test_an_environment_that_is_lost_harms_no_other_and_recovers(lab, snapshot, 
 
 
 def test_an_object_placed_nowhere_loses_its_environment_only(lab):
-    engine = lab.make(lab.ball(start_pos=(0.0, 0.0, 1.0)), lab.asset("other", BALL, start_pos=(3.0, 0.0, 1.0)))
+    engine = lab.make(lab.ball(start_pos=(0.0, 0.0, 1.0)), replace(lab.ball(start_pos=(3.0, 0.0, 1.0)), name="other"))
     nowhere = lab.rest(engine, obj=1)
     nowhere.root_vel[1] = torch.nan
     engine.place(1, lab.mask(engine, 1), nowhere)
