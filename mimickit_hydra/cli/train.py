@@ -255,10 +255,10 @@ def _on_top_of(run_dir: str, overrides: list[str], *, tested: bool) -> list[str]
     if tested and "compute" not in choices and (compute := derived("compute", choices)):
         choices = {**choices, "compute": compute}
     before, dropped = regroup(run_dir, choices, saved.values, overrides, keep=("compute",) if tested else ())
-    if dropped:
-        print(f"note: values of {run_dir} that have no place here: {' '.join(dropped)}", file=sys.stderr)
     if tested:
         before += [*rates_of_training(saved.engine, overrides), *on_its_machine(choices, saved.values, overrides)]
+    if dropped := [text for text in dropped if text not in before]:
+        print(f"note: values of {run_dir} that have no place here: {' '.join(dropped)}", file=sys.stderr)
     return [*before, *overrides]
 
 

@@ -21,7 +21,7 @@ _DEFAULT = re.compile(r"^\s*-\s+(\w+):\s*(\S+)", re.MULTILINE)
 _OVERRIDE = re.compile(r"^\s*-\s+override\s+/(\w+)(?:@\S+)?:\s*(\S+)", re.MULTILINE)
 # The groups whose options lead to other options or other keys.
 _STRUCTURE = ("core", "engine", "method", "character", "motion", "env", "agent", "compute")
-_FIXED = ("method", "env", "agent", "character")  # what a checkpoint is of
+_FIXED = ("engine", "method", "env", "agent", "character")  # a checkpoint holds the state of each
 _DESCRIBED = ("character", "motion")  # their values say what the named thing is, so they go with it
 _NAMES = ("core.name", "method.name", "env.env_name", "agent.agent_name", "engine.engine_name")
 _OF_ANY_ENGINE = ("control_mode", "control_freq", "sim_freq", "env_spacing")

@@ -77,6 +77,12 @@ def test_values_without_a_place_are_named(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == note
 
 
+def test_a_device_that_is_the_same_again_is_not_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir = save(tmp_path / "run", "engine=newton", "devices=[cpu]")
+    assert policy_of(run_dir, "engine=mujoco").devices == ["cpu"]
+    assert capsys.readouterr().err == ""
+
+
 def test_several_options_of_a_sweep(tmp_path: Path) -> None:
     run_dir = save(tmp_path / "run", "agent.discount=0.5", "agent.actor_epochs=3")
     words = expand(["method=deepmimic,lcp"], run_dir)
@@ -88,7 +94,7 @@ def test_several_options_of_a_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["method=deepmimic", "env=location", "agent=ppo", "++character=g1", "experiment=add_g1"]
+    "word", ["engine=newton", "method=deepmimic", "env=location", "agent=ppo", "++character=g1", "experiment=add_g1"]
 )
 def test_a_resumed_run_stays_what_it_is(tmp_path: Path, word: str) -> None:
     run_dir = save(tmp_path / "run", "method=amp")
