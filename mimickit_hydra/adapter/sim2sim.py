@@ -43,16 +43,13 @@ def shared_overrides(run_dir: str) -> list[str]:
     return saved + [f"engine.{key}={quote(trained[key])}" for key in _SHARED_KEYS if key in trained]
 
 
-def _engine_of_run(run_dir: str) -> dict[str, Any]:
+def _engine_of_run(run_dir: str) -> Any:
     """The engine's values in the saved config of a run."""
-    from omegaconf import OmegaConf
+    from mimickit_hydra.config.compare import saved_config
 
-    from mimickit_hydra.config.repeat import _load, config_of_run
-
-    path = config_of_run(run_dir)
-    engine = OmegaConf.to_container(_load(path)).get("engine")
-    if not isinstance(engine, dict) or "engine_name" not in engine:
-        raise UserError(f"{path}: no engine.engine_name; is it the config.yaml of a run?")
+    engine = saved_config(run_dir).engine
+    if "engine_name" not in engine:
+        raise UserError(f"{run_dir}: its config.yaml has no engine.engine_name; is it the one of a run?")
     return engine
 
 
