@@ -45,7 +45,7 @@ def shared_overrides(run_dir: str) -> list[str]:
 
 def _engine_of_run(run_dir: str) -> Any:
     """The engine's values in the saved config of a run."""
-    from mimickit_hydra.config.compare import saved_config
+    from mimickit_hydra.config.repeat import saved_config
 
     engine = saved_config(run_dir).engine
     if "engine_name" not in engine:

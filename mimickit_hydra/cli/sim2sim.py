@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     engines = [text for text in args.overrides if text.startswith("engine=")]
     if len(engines) != 1:
         raise UserError("mimickit sim2sim: name the engines once, such as engine=newton,mujoco")
-    from mimickit_hydra.config.compare import saved_config
+    from mimickit_hydra.config.repeat import saved_config
 
     saved_config(args.run_dir)  # what is wrong with it is said before torch is imported
     from mimickit_hydra.adapter import sim2sim

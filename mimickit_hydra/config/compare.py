@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mimickit_hydra.config.errors import UserError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 ABSENT = object()  # the key does not exist on that side
 _NOT_COMPARED = ("out_dir",)  # always differs, and means nothing
@@ -41,24 +38,12 @@ def differences(left: str, right: str) -> list[Difference]:
 def values_of(side: str) -> dict[str, Any]:
     """``{key: value}`` of one side, interpolations resolved."""
     from mimickit_hydra.config.compose import compose, flatten
+    from mimickit_hydra.config.repeat import saved_config
 
     path = os.path.expanduser(side)
     if side.strip() and os.path.exists(path):  # first of all: a directory may have a name such as lr=1e-3
         return flatten(saved_config(path), resolve=True)
     return flatten(compose(overrides_of(side)), resolve=True)
-
-
-def saved_config(run_dir: str) -> DictConfig:
-    """The resolved config in a run directory. UserError where it is no such thing."""
-    from omegaconf import DictConfig
-
-    from mimickit_hydra.config.repeat import _load, config_of_run
-
-    path = config_of_run(run_dir)
-    cfg = _load(path)
-    if not isinstance(cfg, DictConfig) or not isinstance(cfg.engine, DictConfig):
-        raise UserError(f"{path}: not the resolved config of a run")
-    return cfg
 
 
 def overrides_of(side: str) -> list[str]:

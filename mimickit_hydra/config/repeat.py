@@ -13,10 +13,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mimickit_hydra.config.catalog import groups
 from mimickit_hydra.config.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONFIG_FILE = "config.yaml"
 _CHOICES_LINE = "# groups:"
@@ -52,14 +55,11 @@ def read_run(run_dir: str | Path) -> SavedRun:
     Raises:
         UserError: no such directory or file, unreadable YAML, or a key this version does not know.
     """
-    from omegaconf import DictConfig
-
     from mimickit_hydra.config.compose import flatten
 
     path = config_of_run(run_dir)
-    saved_cfg = _load(path)
-    assert isinstance(saved_cfg, DictConfig)
-    saved = {key: value for key, value in flatten(saved_cfg, resolve=True).items() if not key.startswith("launch.")}
+    saved = flatten(saved_config(path), resolve=True)
+    saved = {key: value for key, value in saved.items() if not key.startswith("launch.")}
     choices = _recorded_choices(path) or _inferred_choices(saved)
     pairs = (text.partition("=") for text in choices)
     engine = {key.removeprefix("engine."): value for key, value in saved.items() if key.startswith("engine.")}
@@ -89,6 +89,21 @@ def config_of_run(run_dir: str | Path) -> Path:
     if not (path / CONFIG_FILE).is_file():
         raise UserError(f"{run_dir}: no {CONFIG_FILE} in it, so it is not a run directory")
     return path / CONFIG_FILE
+
+
+def saved_config(run_dir: str | Path) -> DictConfig:
+    """The resolved config in a run directory. UserError where it is no such thing."""
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    path = config_of_run(run_dir)
+    try:
+        cfg = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(cfg, DictConfig) or not isinstance(cfg.get("engine"), DictConfig):
+        raise UserError(f"{path}: not the resolved config of a run")
+    return cfg
 
 
 def with_home(override: str) -> str:
@@ -121,19 +136,6 @@ def quote(value: Any) -> str:
     return f"'{escaped}'"
 
 
-def _load(path: Path) -> Any:
-    from omegaconf import DictConfig, OmegaConf
-    from yaml import YAMLError
-
-    try:
-        cfg = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not readable as YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(cfg, DictConfig) or "engine" not in cfg:
-        raise UserError(f"{path}: not the resolved config of a run")
-    return cfg
-
-
 def _recorded_choices(path: Path) -> list[str]:
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith(_CHOICES_LINE):
@@ -160,7 +162,7 @@ def _differences(path: Path, saved: Mapping[str, Any], choices: Sequence[str]) -
     """``key=value`` for what the choices alone do not give; derived values only where they were set by themselves."""
     from omegaconf import OmegaConf
 
-    from mimickit_hydra.config.compose import compose, flatten
+    from mimickit_hydra.config.compose import as_text, compose, flatten
     from mimickit_hydra.config.one_line import suggestion
 
     cfg = compose(choices)
@@ -170,13 +172,13 @@ def _differences(path: Path, saved: Mapping[str, Any], choices: Sequence[str]) -
         if key not in raw and key not in added:
             raise UserError(f"{path}: {key}: unknown key{suggestion(key, list(raw))}")
     derived = [key for key in saved if isinstance(raw.get(key), str) and "${" in raw[key]]
-    found = [f"{key}={quote(saved[key])}" for key in added]
+    found = [f"{key}={quote(as_text(saved[key]))}" for key in added]
     for key in [key for key in saved if key not in derived and key not in added] + derived:
         if key in _NEVER_REPEATED or _same(OmegaConf.select(cfg, key), saved[key]):
             continue
-        found.append(f"{key}={quote(saved[key])}")
+        found.append(f"{key}={quote(as_text(saved[key]))}")
         if key not in derived:
-            OmegaConf.update(cfg, key, saved[key])
+            OmegaConf.update(cfg, key, as_text(saved[key]))
     return found
 
 

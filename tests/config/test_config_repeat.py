@@ -41,6 +41,7 @@ def same(one: list[str], other: list[str]) -> bool:
         ["max_samples=inf", "rand_seed=3", "data_root=[/a b,'it\\'s']"],
         ["debug=smoke"],
         ["experiment=walk_30min"],
+        [r"logger.wandb_project='a\${b}c'"],
         ["env.key_bodies=[head]", "agent.model.actor_net=fc_2layers_128units"],
     ],
 )
