@@ -25,6 +25,7 @@ from mimickit_hydra.envs.imitation import ImitationEnv
 from mimickit_hydra.envs.registry import build_scene, make_env
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.library import MotionLibrary
+from mimickit_hydra.runtime.device_clock import DeviceClock
 from mimickit_hydra.runtime.timers import Timers
 
 
@@ -51,7 +52,7 @@ def build(run: RunConfig, comm: Comm, device: torch.device, *, num_envs: int | N
 
 
 def _build(run: RunConfig, comm: Comm, device: torch.device, num_envs: int | None) -> Parts:
-    timers = Timers()
+    timers = Timers(DeviceClock(device) if device.type == "cuda" else None)
 
     def resolve(path: str) -> Path:
         return resolve_data_file(path, run.data_root)

@@ -125,7 +125,7 @@ class StagedRollout:
             with self._staged():
                 self._agent._rollout_step(0)
         else:
-            with self._agent._section("rollout"):  # the host's time: the device runs behind
+            with self._agent._section("rollout"):
                 recording.replay()
         self._stage.store_row(self._rows, t)
 

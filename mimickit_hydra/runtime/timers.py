@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from types import TracebackType
+from typing import Any, Protocol
 
 ABSORBING = frozenset({"test"})  # a test is one thing to the reader, though it steps physics and policy too
+FEW_OPEN = 64  # spans kept before anybody asks how long they took
+
+
+class Clock(Protocol):
+    """What tells the time between two points of a program."""
+
+    def mark(self) -> Any:
+        """This point in time, or None where none can be taken."""
+
+    def seconds(self, start: Any, end: Any) -> float | None:
+        """Seconds between two points, or None as long as nobody knows."""
+
+
+class HostClock:
+    """The wall clock of the process."""
+
+    def mark(self) -> float:
+        return time.perf_counter()
+
+    def seconds(self, start: float, end: float) -> float:
+        return end - start
 
 
 class _Section:
@@ -27,19 +50,22 @@ class _Section:
 
 
 class Timers:
-    """Wall-clock seconds per named section, measured on the host.
+    """Seconds per named section by ``clock``, the host's unless another one is given.
 
     Sections nest and count exclusively: while an inner one runs, the outer one stands still, so the figures of all
     sections add up to the time spent in any. Sections in :data:`ABSORBING` keep the time of what runs inside them.
-    On CUDA the figures are those of the host, which waits for the device only where the code does.
+    A GPU runs behind the host, which would charge everything to whatever waits for it: there the clock is
+    :class:`~mimickit_hydra.runtime.device_clock.DeviceClock`, whose times become known a little later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock: Clock = HostClock() if clock is None else clock
         self._seconds: dict[str, float] = {}
         self._sections: dict[str, _Section] = {}
         self._stack: list[str] = []
         self._absorbed = 0  # depth of sections inside an absorbing one
-        self._mark = 0.0
+        self._mark: Any = None
+        self._open: deque[tuple[str, Any, Any]] = deque()  # name, start, end of spans whose length is not known yet
 
     def section(self, name: str) -> _Section:
         """Context manager that adds the time of its body to ``name``."""
@@ -49,8 +75,9 @@ class Timers:
         return found
 
     def snapshot_and_reset(self) -> dict[str, float]:
-        """Seconds per section since the last call, running sections included up to now; then start from zero."""
+        """Seconds per section since the last call, running sections included as far as known; then start from zero."""
         self._charge()
+        self._settle()
         result, self._seconds = self._seconds, {}
         return result
 
@@ -70,11 +97,23 @@ class Timers:
         self._stack.pop()
 
     def _charge(self) -> None:
-        now = time.perf_counter()
-        if self._stack:
-            name = self._stack[-1]
-            self._seconds[name] = self._seconds.get(name, 0.0) + now - self._mark
+        now = self._clock.mark()
+        if now is None:
+            return  # the time until the next mark belongs to whatever runs then
+        if self._stack and self._mark is not None:
+            self._open.append((self._stack[-1], self._mark, now))
+            if len(self._open) >= FEW_OPEN:
+                self._settle()
         self._mark = now
 
+    def _settle(self) -> None:
+        while self._open:
+            name, start, end = self._open[0]
+            seconds = self._clock.seconds(start, end)
+            if seconds is None:
+                return
+            self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+            self._open.popleft()
 
-__all__ = ["ABSORBING", "Timers"]
+
+__all__ = ["ABSORBING", "Clock", "HostClock", "Timers"]

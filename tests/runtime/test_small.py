@@ -1,4 +1,4 @@
-"""Timers, random state, signals and the run directory."""
+"""Random state, signals and the run directory."""
 
 from __future__ import annotations
 
@@ -24,28 +24,6 @@ from mimickit_hydra.runtime.run_dir import (
     write_run_files,
 )
 from mimickit_hydra.runtime.signals import Stopped, StopSignal
-from mimickit_hydra.runtime.timers import Timers
-
-
-def test_timers_are_exclusive(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 3.0, 6.0, 10.0, 20.0, 21.0, 30.0, 30.5])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    timers = Timers()
-    with timers.section("env"), timers.section("physics"):  # 0, 1
-        pass  # physics ends at 3, env at 6
-    with timers.section("test"), timers.section("policy"):  # 10, inner one absorbed
-        pass  # ends at 20
-    with timers.section("policy"):  # 21
-        assert timers.snapshot_and_reset() == {"env": 4.0, "physics": 2.0, "test": 10.0, "policy": 9.0}  # 30
-    assert timers.snapshot_and_reset.__self__._seconds == {"policy": 0.5}
-
-
-def test_timers_survive_exceptions() -> None:
-    timers = Timers()
-    with pytest.raises(ZeroDivisionError), timers.section("a"), timers.section("b"):
-        1 / 0  # noqa: B018
-    assert set(timers.snapshot_and_reset()) == {"a", "b"}
-    assert timers._stack == []
 
 
 def draw() -> tuple:
