@@ -68,8 +68,7 @@ class Agent(abc.ABC):
         self._train_returns = ReturnTracker(env.num_envs, self.device)
         self._samples_per_iter = self._global_samples_per_iter()
         on_cuda = self.device.type == "cuda"
-        capturable = getattr(getattr(env, "engine", None), "capturable", True)
-        self._staged = StagedRollout(self, capture=capturable) if on_cuda else None
+        self._staged = StagedRollout(self, capture=True) if on_cuda else None
         self._updates = StagedUpdates(self.device, capture=True) if on_cuda else None
 
     # ------------------------------------------------------------------------------------------- what a method supplies

@@ -5,7 +5,8 @@ does in its hooks is part of it. Two things make that possible:
 
 * the hooks see a *stage*, a rollout buffer of one row, so that addresses do not depend on the step; rows travel
   between the stage and the buffer in one copy each way;
-* where the simulator steps, the capture is cut: it replays its own graph there, whose loops torch cannot capture.
+* where the simulator steps, the capture is cut: it replays its own graph there, whose loops torch cannot capture. With
+  a simulator that works on the host, or in another process, it is cut at every call of the engine.
 
 What a hook must not do: read data on the host, depend on ``t`` or on Python values other than those in the agent's
 ``_graph_key``, or keep a tensor by reference instead of copying it into one that stays.
@@ -18,8 +19,10 @@ where gradients are averaged. A loss may depend on its fields, on tensors that s
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +33,8 @@ from mimickit_hydra.agents.metrics import MetricMeans
 if TYPE_CHECKING:
     from mimickit_hydra.agents.agent import Agent
     from mimickit_hydra.agents.optimizer import HeadOptimizer
+
+ENGINE_CALLS = ("set_command", "set_body_force", "step", "reset", "place")  # what changes a simulator
 
 WARM_STEPS = 3  # ordinary steps before a capture: they load kernels and fill the allocator
 
@@ -66,7 +71,9 @@ class Recording:
 
     def end(self) -> None:
         graph, self._open = self._open, None
-        graph.capture_end()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The CUDA Graph is empty")  # two cuts in a row
+            graph.capture_end()
         self.parts.append(graph.replay)
 
     def _abandon(self) -> None:
@@ -77,12 +84,15 @@ class Recording:
             with suppress(Exception):  # the error that broke the capture is the one to report
                 graph.capture_end()
 
-    def cut(self, function: Callable[[], Any]) -> Callable[[], None]:
-        """A stand-in for ``function`` that runs it between two graphs at every replay, and not while capturing."""
+    def cut(self, function: Callable[..., Any]) -> Callable[..., None]:
+        """A stand-in for ``function`` that runs it between two graphs at every replay, and not while capturing.
 
-        def between() -> None:
+        It gets the same tensors each time, with what the graphs before it have put there.
+        """
+
+        def between(*args: Any, **kwargs: Any) -> None:
             self.end()
-            self.parts.append(function)
+            self.parts.append(partial(function, *args, **kwargs))
             self.begin()
 
         return between
@@ -143,7 +153,7 @@ class StagedRollout:
             with (
                 self._staged(),
                 _on_side_stream(self._agent.device),
-                _cut_at_physics(self._agent.env, recording),
+                _cut_at_engine(self._agent.env, recording),
                 recording.capturing(),
             ):
                 self._agent._rollout_step(0)
@@ -284,13 +294,16 @@ def _cut_at_average(optimizer: HeadOptimizer, recording: Recording) -> Iterator[
 
 
 @contextmanager
-def _cut_at_physics(env: Any, recording: Recording) -> Iterator[None]:
+def _cut_at_engine(env: Any, recording: Recording) -> Iterator[None]:
     engine = getattr(env, "engine", None)
     if engine is None:
         yield
         return
-    engine.step = recording.cut(engine.step)
+    names = ("step",) if engine.capturable else ENGINE_CALLS
+    for name in names:
+        setattr(engine, name, recording.cut(getattr(engine, name)))
     try:
         yield
     finally:
-        del engine.step  # the method of the class is visible again
+        for name in names:
+            delattr(engine, name)  # the method of the class is visible again

@@ -141,7 +141,7 @@ class Engine(abc.ABC):
     models: List[ObjectModel]
     states: List[ObjectState]
     diverged: torch.Tensor  # [N] bool: the simulator lost this environment; its states read NaN until it is reset
-    capturable: bool = True  # on CUDA, everything but step() only launches work, so that torch may capture it
+    capturable: bool = True  # on CUDA, everything but step() only launches work, which torch may capture
     _substeps: int  # of a control step
 
     def _describe(self, config: Any, num_envs: int, device: torch.device) -> None:

@@ -18,6 +18,8 @@ from mimickit_hydra.config import schema
 class FakeEngine:
     """Steps are counted; a step inside a capture would be an error."""
 
+    capturable = True
+
     def __init__(self):
         self.steps = 0
 
@@ -36,6 +38,58 @@ class CutEnv(ToyEnv):
         self.position += action.clamp(self.action_low, self.action_high)
         self.engine.step()
         return super().step(torch.zeros_like(action))
+
+
+class HostEngine(FakeEngine):
+    """One that works on the host: calls are noted between what graphs do."""
+
+    capturable = False
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+
+    def note(self, name, *tensors):
+        FakeGraph.log.append(name)
+        self.given.append((name, *map(id, tensors)))
+
+    def set_command(self, command):
+        self.note("set_command", command)
+
+    def set_body_force(self, body, force, obj=0):
+        self.note("set_body_force", force)
+
+    def step(self):
+        super().step()
+        self.note("step")
+
+    def reset(self, mask, states):
+        self.note("reset", mask, *states.values())
+
+    def place(self, obj, mask, state):
+        self.note("place", mask, state)
+
+
+class HostEnv(CutEnv):
+    """Calls all that an engine offers, with tensors of its own and with such as a step makes."""
+
+    def __init__(self, num_envs=8):
+        super().__init__(num_envs)
+        self.engine = HostEngine()
+
+    def reset(self, mask=None):
+        obs = super().reset(mask)
+        if mask is not None:
+            self.engine.reset(mask, {0: self.position})
+        return obs
+
+    def step(self, action):
+        command = action.clamp(self.action_low, self.action_high)
+        self.engine.set_body_force(0, force=command * 2.0)
+        self.engine.set_command(command)
+        result = super().step(action)
+        self.engine.place(1, result[2] > 0, self.target)
+        return result
 
 
 def make(seed=0, env=None, **changes):
@@ -95,6 +149,21 @@ def test_the_capture_is_cut_at_the_physics():
     assert agent.env.engine.steps == WARM_STEPS + 3  # none while capturing
     assert "step" not in vars(agent.env.engine)
     assert agent.buffer.steps == WARM_STEPS + 3
+
+
+def test_with_an_engine_that_works_on_the_host_every_call_is_a_cut():
+    agent = make(env=HostEnv(), steps_per_iter=WARM_STEPS + 3)
+    agent._staged = StagedRollout(agent, capture=True, make_graph=FakeGraph)
+    agent._start()
+    FakeGraph.log.clear()
+    engine = agent.env.engine
+    agent._rollout()
+    calls = ["set_body_force", "set_command", "step", "place", "reset"]
+    replayed = ["replay", *(word for name in calls for word in (name, "replay"))]
+    assert FakeGraph.log == calls * WARM_STEPS + ["begin", "end"] * (len(calls) + 1) + replayed * 3
+    assert engine.steps == WARM_STEPS + 3
+    assert engine.given[-5:] == engine.given[-10:-5]  # the same tensors at each replay
+    assert not set(calls) & set(vars(engine))
 
 
 def test_every_key_is_captured_once():

@@ -1,17 +1,30 @@
-"""The captured rollout against the one step by step, on a GPU."""
+"""The captured rollout against the one step by step, on a GPU: with an engine that is captured along, and with those
+between whose calls the graphs stand."""
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 import torch
 
 from mimickit_hydra.engines.registry import engine_problem
 
-pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-    pytest.mark.skipif(bool(engine_problem("newton")), reason=engine_problem("newton") or "-"),
-]
-OVERRIDES = ["engine=newton", "devices=[cuda:0]", "num_envs=64", "agent.steps_per_iter=12", "rand_seed=3"]
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+OVERRIDES = ["devices=[cuda:0]", "num_envs=64", "agent.steps_per_iter=12", "rand_seed=3"]
+ENGINES = {
+    "newton": ["engine=newton"],
+    "newton, hosted": ["engine=newton", f"engine.python={sys.executable}"],
+    "isaac_lab": ["engine=isaac_lab", "engine.sim_freq=240"],
+}
+
+
+def engine(label: str) -> list[str]:
+    """The overrides that choose it; skips where it is not installed."""
+    problem = engine_problem(label.partition(",")[0])
+    if problem:
+        pytest.skip(problem)
+    return ENGINES[label]
 
 
 def rollouts(capture: bool, *overrides: str) -> list[dict[str, torch.Tensor]]:
@@ -38,11 +51,15 @@ def rollouts(capture: bool, *overrides: str) -> list[dict[str, torch.Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("method", ["deepmimic", "amp"])
-def test_graphs_and_single_steps_agree(method: str) -> None:
+@pytest.mark.parametrize(
+    ("label", "method"),
+    [("newton", "deepmimic"), ("newton", "amp"), ("newton, hosted", "deepmimic"), ("isaac_lab", "amp")],
+)
+def test_graphs_and_single_steps_agree(label: str, method: str) -> None:
     """Contacts are summed in no fixed order on a GPU: where a foot just touches the ground two runs part at once, so
     nearly all numbers of the first steps agree, and the medians of all steps."""
-    captured, direct = rollouts(True, f"method={method}"), rollouts(False, f"method={method}")
+    words = [*engine(label), f"method={method}"]
+    captured, direct = rollouts(True, *words), rollouts(False, *words)
     for name, value in direct[0].items():
         if value.is_floating_point():
             close = torch.isclose(captured[0][name][:6], value[:6], atol=5e-2, rtol=1e-2).flatten(1).float().mean(1)
@@ -59,7 +76,7 @@ def test_a_captured_rollout_never_waits() -> None:
     from mimickit_hydra.agents.comm import Comm
     from mimickit_hydra.config.compose import compose, to_run
 
-    parts = build(to_run(compose(OVERRIDES)), Comm(), torch.device("cuda:0"))
+    parts = build(to_run(compose([*OVERRIDES, *engine("newton")])), Comm(), torch.device("cuda:0"))
     parts.agent._start()
     parts.agent._rollout()
     torch.cuda.set_sync_debug_mode("error")
