@@ -98,6 +98,8 @@ def versions() -> dict[str, object]:
     found["cpu"] = _cpu_name()
     found["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch"] = str(torch.__version__)  # with its build, which the package's metadata may leave out
     if torch is not None and torch.cuda.is_available():
         found["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return found

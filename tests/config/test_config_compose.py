@@ -102,8 +102,8 @@ def test_every_value_of_a_preset_says_why() -> None:
 def test_every_option_composes_and_passes_the_rules(override: str) -> None:
     if override == "sweep=optuna_ppo":
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    run = to_run(compose([override]))
-    flat = flatten(compose([override]), resolve=True)
+    cfg = compose([override])
+    run, flat = to_run(cfg), flatten(cfg, resolve=True)
     for key, rule in RULES.items():
         if key in flat:
             assert rule.accepts(flat[key]), f"{override}: {key}"

@@ -72,6 +72,7 @@ if __name__ == "__main__":
         print("root:", error)
         sys.exit(2)
 """
+SLOW = pytest.mark.slow  # variations of the others
 DIED = "process rank{} ended with exit code {}; its own message is above. All processes of this run stop."
 
 
@@ -80,12 +81,14 @@ DIED = "process rank{} ended with exit code {}; its own message is above. All pr
     [
         ("good", 0, "returned 2.0", ""),
         ("root_raises", 2, "root: the disk is full", ""),
-        ("all_raise", 2, "root: no good, says 0", "rank 1: no good, says 1"),
-        ("root_stops_first", 75, "", ""),
+        pytest.param("all_raise", 2, "root: no good, says 0", "rank 1: no good, says 1", marks=SLOW),
+        pytest.param("root_stops_first", 75, "", "", marks=SLOW),
         ("root_stops_and_the_other_never_ends", 75, "", ""),
         ("other_raises", 2, "root: " + DIED.format(1, 1), "rank 1: the other's disk is full"),
-        ("one_of_three_raises", 2, "root: " + DIED.format(2, 1), "rank 2: the last one's disk is full"),
-        ("other_is_killed", 2, "root: " + DIED.format(1, -9), ""),
+        pytest.param(
+            "one_of_three_raises", 2, "root: " + DIED.format(2, 1), "rank 2: the last one's disk is full", marks=SLOW
+        ),
+        pytest.param("other_is_killed", 2, "root: " + DIED.format(1, -9), "", marks=SLOW),
         (
             "other_dies_while_root_hears_nothing", 1, "lost: " + DIED.format(1, 1),
             "rank 1: the other's disk is full\nerror: " + DIED.format(1, 1),

@@ -132,3 +132,9 @@ def test_git_state_without_repository(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "")
     assert git_state() == ("no git repository\n", "")
     assert versions()["platform"]
+
+
+def test_the_build_of_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata of its CUDA builds has the bare version."""
+    monkeypatch.setattr(torch, "__version__", "9.9.0+cu130")
+    assert versions()["torch"] == "9.9.0+cu130"
