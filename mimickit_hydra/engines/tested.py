@@ -23,7 +23,7 @@ class Tested:
 
 
 TESTED: Dict[str, Tested] = {
-    "mujoco": Tested(("3.11",), {"mujoco": ("4.0.0", "3.17.0")}, ("cpu",), REAL),
+    "mujoco": Tested(("3.10", "3.11", "3.12", "3.13"), {"mujoco": ("4.0.0", "3.17.0")}, ("cpu",), REAL),
     "newton": Tested(
         ("3.11", "3.12"),
         {
