@@ -59,6 +59,7 @@ def test_one_run_directory_two_processes_a_kill_and_a_cut_log(tmp_path: Path) ->
     newest = list_checkpoints(path)[-1]
     newest.write_bytes(newest.read_bytes()[:1000])  # and a checkpoint
     iterations = iteration_of(path) + 4
+    beside = start(f"out_dir={other}", f"max_samples={iterations * SAMPLES}")
     done = subprocess.run(
         command(f"resume={path}", f"max_samples={iterations * SAMPLES}"), capture_output=True, text=True, timeout=90
     )
@@ -66,7 +67,8 @@ def test_one_run_directory_two_processes_a_kill_and_a_cut_log(tmp_path: Path) ->
     assert f"taking over from process {first.pid} on " in done.stdout
     assert "is truncated or not a checkpoint; falling back to" in done.stdout
     assert read_holder(path) is None
-    subprocess.run(command(f"out_dir={other}", f"max_samples={iterations * SAMPLES}"), check=True, timeout=90)
+    out, _ = beside.communicate(timeout=90)
+    assert beside.returncode == 0, out
     assert_same_run(path, other)
 
 
@@ -140,10 +142,11 @@ def test_a_signal_ends_a_long_test_and_no_row_is_lost(tmp_path: Path) -> None:
     assert state is not None
     assert state.state == "stopped"
     iterations = iteration_of(path) + 1
-    for folder, key in ((path, "resume"), (other, "out_dir")):
-        subprocess.run(
-            command(f"{key}={folder}", f"max_samples={iterations * SAMPLES}", *long), check=True, timeout=120
-        )
+    budget = f"max_samples={iterations * SAMPLES}"
+    runs = [start(f"resume={path}", budget, *long), start(f"out_dir={other}", budget, *long)]
+    for run in runs:
+        out, _ = run.communicate(timeout=120)
+        assert run.returncode == 0, out
     assert_same_run(path, other)
 
 
