@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.regroup import OF_ANY_ENGINE, on_any_engine
 from mimickit_hydra.config.schema import RunConfig
 
-_SHARED_KEYS = ("control_mode", "control_freq", "sim_freq", "env_spacing")  # of the engine, and of every engine
 _OWN_GROUPS = ("engine",)  # but not compute: the networks' sizes may hang on it
 _OF_THE_MACHINE = ("num_envs", "devices", "compute.num_envs", "compute.devices", "max_minutes", "compute.max_minutes")
 
@@ -35,12 +35,11 @@ def runs_by_engine(run_dir: str, engines: Sequence[str], overrides: Sequence[str
 
 def shared_overrides(run_dir: str) -> list[str]:
     """What a run's config says that holds on every engine, and for every machine."""
-    from mimickit_hydra.config.repeat import overrides_of_run, quote
+    from mimickit_hydra.config.repeat import overrides_of_run
 
     saved = [text for text in overrides_of_run(run_dir) if _holds_everywhere(text)]
     # What the run did not change stands in no override, and is another number on another engine.
-    trained = _engine_of_run(run_dir)
-    return saved + [f"engine.{key}={quote(trained[key])}" for key in _SHARED_KEYS if key in trained]
+    return saved + on_any_engine(_engine_of_run(run_dir))
 
 
 def _engine_of_run(run_dir: str) -> Any:
@@ -58,7 +57,7 @@ def _holds_everywhere(override: str) -> bool:
     group, _, name = key.partition(".")
     if key in _OF_THE_MACHINE or key in _OWN_GROUPS:
         return False
-    return group != "engine" or name in _SHARED_KEYS
+    return group != "engine" or name in OF_ANY_ENGINE
 
 
 def trained_engine(run_dir: str) -> str:

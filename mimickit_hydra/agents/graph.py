@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -149,11 +149,12 @@ class StagedRollout:
 
     def _record(self, key: Hashable) -> Recording | None:
         recording = Recording(self._make_graph)
+        engine = getattr(self._agent.env, "engine", None)
         try:
             with (
                 self._staged(),
                 _on_side_stream(self._agent.device),
-                _cut_at_engine(self._agent.env, recording),
+                _cut_at(recording, engine, _engine_calls(engine)),
                 recording.capturing(),
             ):
                 self._agent._rollout_step(0)
@@ -243,7 +244,8 @@ class StagedUpdates:
     def _record(self, step: GradientStep) -> None:
         try:
             recording = Recording(self._make_graph, self._shared_pool())
-            with _on_side_stream(self._device), _cut_at_average(step.optimizer, recording), recording.capturing():
+            cuts = _cut_at(recording, step.optimizer, _collectives(step.optimizer))
+            with _on_side_stream(self._device), cuts, recording.capturing():
                 step.run()
         except Exception as error:
             self._capture = False
@@ -281,29 +283,23 @@ def _on_side_stream(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _cut_at_average(optimizer: HeadOptimizer, recording: Recording) -> Iterator[None]:
-    """Between two graphs where processes have to wait for each other."""
-    if optimizer.comm.world_size == 1:
-        yield
-        return
-    optimizer.average_grad = recording.cut(optimizer.average_grad)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del optimizer.average_grad  # the method of the class is visible again
-
-
-@contextmanager
-def _cut_at_engine(env: Any, recording: Recording) -> Iterator[None]:
-    engine = getattr(env, "engine", None)
-    if engine is None:
-        yield
-        return
-    names = ("step",) if engine.capturable else ENGINE_CALLS
+def _cut_at(recording: Recording, owner: Any, names: Sequence[str]) -> Iterator[None]:
+    """Between two graphs at every call of these methods of ``owner``."""
     for name in names:
-        setattr(engine, name, recording.cut(getattr(engine, name)))
+        setattr(owner, name, recording.cut(getattr(owner, name)))
     try:
         yield
     finally:
         for name in names:
-            delattr(engine, name)  # the method of the class is visible again
+            delattr(owner, name)  # the method of the class is visible again
+
+
+def _engine_calls(engine: Any) -> Sequence[str]:
+    if engine is None:
+        return ()
+    return ("step",) if engine.capturable else ENGINE_CALLS
+
+
+def _collectives(optimizer: HeadOptimizer) -> Sequence[str]:
+    """Where processes have to wait for each other."""
+    return () if optimizer.comm.world_size == 1 else ("average_grad",)

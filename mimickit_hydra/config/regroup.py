@@ -24,7 +24,7 @@ _STRUCTURE = ("core", "engine", "method", "character", "motion", "env", "agent",
 _FIXED = ("engine", "method", "env", "agent", "character")  # a checkpoint holds the state of each
 _DESCRIBED = ("character", "motion")  # their values say what the named thing is, so they go with it
 _NAMES = ("core.name", "method.name", "env.env_name", "agent.agent_name", "engine.engine_name")
-_OF_ANY_ENGINE = ("control_mode", "control_freq", "sim_freq", "env_spacing")
+OF_ANY_ENGINE = ("control_mode", "control_freq", "sim_freq", "env_spacing")
 _OF_THE_ENGINES_MACHINE = ("devices", "compute.devices")
 _PRESETS = ("experiment", "debug")
 
@@ -174,11 +174,16 @@ def on_its_machine(choices: Mapping[str, str], values: Sequence[str], overrides:
 
 def rates_of_training(engine: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """A policy acts at the rates it has learned at, also on an engine whose option names others."""
-    from mimickit_hydra.config.repeat import quote
-
     if values_of("engine", overrides) in ([], [engine.get("engine_name")]):
         return []
-    return [f"engine.{key}={quote(engine[key])}" for key in _OF_ANY_ENGINE if key in engine]
+    return on_any_engine(engine)
+
+
+def on_any_engine(engine: Mapping[str, Any]) -> list[str]:
+    """The values of an engine that every engine has, as overrides: an option of another one may name others."""
+    from mimickit_hydra.config.repeat import quote
+
+    return [f"engine.{key}={quote(engine[key])}" for key in OF_ANY_ENGINE if key in engine]
 
 
 def _fitting(
@@ -205,7 +210,7 @@ def _has_place(key: str, raw: Mapping[str, Any], changed: set[str]) -> bool:
     group, _, name = key.partition(".")
     if key in _NAMES or group in (*_DESCRIBED, "core"):
         return group not in changed and (key in raw or group == "core")
-    if "engine" in changed and (key in _OF_THE_ENGINES_MACHINE or (group == "engine" and name not in _OF_ANY_ENGINE)):
+    if "engine" in changed and (key in _OF_THE_ENGINES_MACHINE or (group == "engine" and name not in OF_ANY_ENGINE)):
         return False
     follows = re.findall(r"\$\{(\w+)\.", raw[key]) if isinstance(raw.get(key), str) else []
     return key in raw and not changed & set(_DESCRIBED) & set(follows)

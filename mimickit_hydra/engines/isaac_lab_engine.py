@@ -147,9 +147,7 @@ class IsaacLabEngine(Engine):
             for k, obj in enumerate(self._objects):
                 obj.forget(mask)
                 if k in states:
-                    new, bad = obj.or_start(states[k])
-                    obj.write(mask, new)
-                    self.diverged |= bad & mask
+                    self._put(obj, mask, states[k])
                 elif self.device.type != "cpu" or bool(lost.any()):
                     obj.write(lost, obj.start)
             self._read(mask)
@@ -157,10 +155,14 @@ class IsaacLabEngine(Engine):
     def place(self, obj: int, mask: torch.Tensor, state: ResetState) -> None:
         with self._turn:
             mask = mask.to(self.device)
-            new, bad = self._objects[obj].or_start(state)
-            self._objects[obj].write(mask, new)
-            self.diverged |= bad & mask
+            self._put(self._objects[obj], mask, state)
             self._objects[obj].read(mask)
+
+    def _put(self, obj: Any, mask: torch.Tensor, state: ResetState) -> None:
+        """A state that is no number loses its environment; the simulator itself gets the start."""
+        new, bad = obj.or_start(state)
+        obj.write(mask, new)
+        self.diverged |= bad & mask
 
     # -------------------------------------------------------------------------------------------------- checkpoints
 
