@@ -1,1 +1,1 @@
-"""Networks, normalisers, buffers, and one module per learning method."""
+"""Learning methods, one module each, with their networks, normalisers, buffers and optimisers."""

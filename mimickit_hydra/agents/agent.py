@@ -1,31 +1,30 @@
-"""The one training loop: roll out, build targets, update, normalise. A method adds its losses and its networks."""
+"""The agent that every method extends: rollout, targets, update and statistics of one training iteration."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
+import copy
 import math
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mimickit_hydra.agents import metrics, state
-from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, batch_size, orders_of
-from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, orders_of
 from mimickit_hydra.agents.evaluation import ShouldStop, TestCallback, no_test, run_test
-from mimickit_hydra.agents.graph import LossFunction, StagedRollout, StagedUpdates
+from mimickit_hydra.agents.graph import LossFunction, StagedRollout, StagedUpdates, in_mixed_precision
 from mimickit_hydra.agents.metrics import MetricMeans
 from mimickit_hydra.agents.normalizers import ActionNormalizer, ObsNormalizer
 from mimickit_hydra.agents.optimizer import HeadOptimizer
 from mimickit_hydra.agents.returns import ReturnTracker, mean_episode
-from mimickit_hydra.config.schema import AgentConfig
+from mimickit_hydra.agents.schema import AgentConfig
+from mimickit_hydra.distributed import Comm
 from mimickit_hydra.envs.done import DONE_NULL
-
-if TYPE_CHECKING:
-    from mimickit_hydra.envs.env import Env
-    from mimickit_hydra.runtime.timers import Timers
+from mimickit_hydra.envs.env import Env
+from mimickit_hydra.timers import Timers
 
 OBS_CLIP = 10.0
 
@@ -56,8 +55,12 @@ class Agent(abc.ABC):
         self.samples = 0  # over all processes
         self._started = False
         self._untimed = contextlib.nullcontext()
-
         self.net = nn.Module()
+        self._build_learning()
+
+    def _build_learning(self) -> None:
+        """Networks, optimisers, buffers, and what runs the steps."""
+        config, env = self.config, self.env
         self._build_networks()
         self.net.to(self.device)
         self.optimizers = self._build_optimizers()
@@ -71,15 +74,13 @@ class Agent(abc.ABC):
         self._staged = StagedRollout(self, capture=True) if on_cuda else None
         self._updates = StagedUpdates(self.device, capture=True) if on_cuda else None
 
-    # ------------------------------------------------------------------------------------------- what a method supplies
-
     @abc.abstractmethod
     def _build_model(self) -> nn.Module:
         """The networks, registered in the order of a checkpoint."""
 
     @abc.abstractmethod
     def _build_optimizers(self) -> dict[str, HeadOptimizer]:
-        """One per head, by name; ``net`` is on its device."""
+        """The optimiser of each head, by name; ``net`` is on its device."""
 
     @abc.abstractmethod
     def _decide(self, t: int, norm_obs: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class Agent(abc.ABC):
         self.net._model = self._build_model()
 
     def _build_normalizers(self) -> None:  # noqa: B027
-        """A method's further statistics: children of ``net``, named as in a checkpoint."""
+        """Add a method's further statistics as children of ``net``, named as in a checkpoint."""
 
     def _build_buffer(self) -> None:
         size = self.env.obs_size
@@ -115,22 +116,20 @@ class Agent(abc.ABC):
         self.buffer.add_field("done", dtype=torch.int32)
 
     def _begin_rollout(self) -> None:  # noqa: B027
-        """Once before the first step of an iteration."""
+        """Called once before the first step of an iteration."""
 
     def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:  # noqa: B027
-        """After each step and before the resets: copy further outputs of the environment."""
+        """Called after each step and before the resets, to copy further outputs of the environment."""
 
     def _update_statistics(self) -> None:
-        """Once an iteration, after its gradient steps."""
+        """Called once an iteration, after its gradient steps."""
         if self.normalizer_open:
             self._update_normalizers()
 
     def _update_normalizers(self) -> None:
-        """With this iteration's samples, while the window is open."""
+        """Update the statistics with this iteration's samples; called while they are still being learned."""
         self.obs_norm.record(self.buffer["obs"])
         self.obs_norm.update(self.comm)
-
-    # ------------------------------------------------------------------------------------------------------- properties
 
     @property
     def obs_norm(self) -> ObsNormalizer:
@@ -162,8 +161,6 @@ class Agent(abc.ABC):
         """Whether iteration number ``iteration`` (from 0) is one that is tested, logged and saved."""
         return iteration % max(self.config.iters_per_output, 1) == 0
 
-    # --------------------------------------------------------------------------------------------------------- training
-
     def train_iteration(self) -> dict[str, float]:
         """One rollout of ``steps_per_iter`` steps and its update; returns the log row (means over processes).
 
@@ -182,7 +179,7 @@ class Agent(abc.ABC):
             losses = self._update()
             self._update_statistics()
             self.samples += self._samples_per_iter
-            row = self._row({**losses, **data}, exploration)
+            row = self._row({**losses, **data, **self.env.iteration_over(self.comm)}, exploration)
         self._use_threads(1)
         self.iteration += 1
         return row
@@ -238,6 +235,8 @@ class Agent(abc.ABC):
         On CUDA a step is captured, see :mod:`mimickit_hydra.agents.graph`: ``fields`` must be tensors that stay.
         """
         optimizer = self.optimizers[head]
+        if self.config.use_mixed_precision:
+            loss_function = in_mixed_precision(loss_function, self.device.type)
         if self._updates is not None:
             orders = orders_of(fields, batch, epochs, indices)
             return self._updates.run(optimizer, loss_function, fields, batch, orders)
@@ -249,7 +248,8 @@ class Agent(abc.ABC):
         return means.means()
 
     def _batch_size(self, key: str) -> int:
-        return batch_size(getattr(self.config, key), self.env.num_envs, self.buffer.num_samples, key)
+        """Samples of one minibatch, for a multiple of the number of environments."""
+        return math.ceil(getattr(self.config, key) * self.env.num_envs)
 
     def _row(self, scalars: dict[str, Tensor], exploration: float) -> dict[str, float]:
         scalars["obs_norm_mean"] = self.obs_norm.mean.abs().mean()
@@ -266,13 +266,20 @@ class Agent(abc.ABC):
             "Exp_Prob": exploration,
         }
 
-    # ---------------------------------------------------------------------------------------------------- acting, tests
-
     @torch.no_grad()
     def act(self, obs: Tensor, deterministic: bool = True) -> Tensor:
         """Environment actions [N, A] for raw observations [N, O]; sampled unless ``deterministic``."""
         norm_obs = self.obs_norm.normalize(obs)
         return self._mode_action(norm_obs) if deterministic else self._sample_action(norm_obs)
+
+    @property
+    def policy_inputs(self) -> dict[str, int]:
+        """The inputs of :meth:`policy` besides the observation, by name with their widths."""
+        return {}
+
+    def policy(self, norm_obs: Tensor, *more: Tensor) -> Tensor:
+        """The most likely environment action [1, A], a function of the inputs alone, to be taken out of training."""
+        return self._mode_action(norm_obs)
 
     @abc.abstractmethod
     def _sample_action(self, norm_obs: Tensor) -> Tensor:
@@ -293,18 +300,26 @@ class Agent(abc.ABC):
         with self._section("test"):
             return run_test(self.env, self.act, self.comm, self.device, episodes, callback, should_stop)
 
-    # ------------------------------------------------------------------------------------------------------ checkpoints
+    def untrained(self, config: AgentConfig) -> nn.Module:
+        """Networks and statistics as they begin with ``config``, from the same random numbers whatever it is."""
+        twin = copy.copy(self)
+        twin.config, twin.net = config, nn.Module()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            twin._build_networks()
+        return twin.net.cpu()
 
     def model_state_dict(self) -> dict[str, Tensor]:
         """Weights and normaliser statistics under the names of MimicKit's ``model.pt``, as copies on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self.net.state_dict().items()}
 
     def load_model_state_dict(self, model: Mapping[str, Tensor], *, alone: bool = False) -> None:
-        """Take weights and statistics; AgentError for a name or shape that does not fit. Counters are not touched.
+        """Take weights and statistics; UserError for a name or shape that does not fit. Counters are not touched.
 
         All processes take those of rank 0, unless this one is ``alone``: the others are not waited for.
         """
         state.check_names_and_shapes(model, self.net.state_dict())
+        state.check_constants(model, self.net)
         self.net.load_state_dict(dict(model))
         if not alone:
             self._broadcast_state()
@@ -327,8 +342,12 @@ class Agent(abc.ABC):
             "extra": self._extra_state(),
         }
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`. Learning rates and loss weights stay those of the config."""
+    def load_state_dict(self, saved: Mapping[str, Any], *, same_world: bool = True) -> None:
+        """Continue from :meth:`state_dict`. Learning rates and loss weights stay those of the config.
+
+        ``same_world``: the env and its clips are those of then. Otherwise what was drawn from them is drawn anew, and
+        new episodes begin.
+        """
         state.check_agent(saved, self.config.agent_name, tuple(self.env.obs.shape))
         self.load_model_state_dict(saved["model"])
         for name, norm in self._normalizers().items():
@@ -339,16 +358,16 @@ class Agent(abc.ABC):
             self._updates.forget()
         self._train_returns.load_state_dict(saved["train_returns"])
         self.env.obs.copy_(saved["obs"])
-        self._load_extra_state(saved["extra"])
+        self._load_extra_state(saved["extra"], same_world)
         self.iteration = int(saved["iteration"])
         self.samples = int(saved["samples"])
-        self._started = bool(saved["started"])
+        self._started = bool(saved["started"]) and same_world
 
     def _extra_state(self) -> dict[str, Any]:
         """What a method has to remember besides: replay buffers, latents."""
         return {}
 
-    def _load_extra_state(self, saved: Mapping[str, Any]) -> None:  # noqa: B027
+    def _load_extra_state(self, saved: Mapping[str, Any], same_world: bool) -> None:  # noqa: B027
         """Put back what :meth:`_extra_state` gave."""
 
     def _normalizers(self) -> dict[str, Any]:
@@ -363,18 +382,16 @@ class Agent(abc.ABC):
         places = state.non_finite_places(self.buffer, self.net, fields)
         return f"{', '.join(bad)} (non-finite in {', '.join(places)})" if places else ", ".join(bad)
 
-    # ---------------------------------------------------------------------------------------------------------- helpers
-
     def _section(self, name: str) -> contextlib.AbstractContextManager[None]:
         return self._untimed if self.timers is None else self.timers.section(name)
 
     def _use_threads(self, count: int) -> None:
-        """Physics wants the cores during a rollout, and tensors are small then: one thread."""
+        """Set the number of torch threads: one in a rollout, where the physics wants the cores."""
         if self.device.type == "cpu" and torch.get_num_threads() != count:
             torch.set_num_threads(count)
 
     def _broadcast_state(self) -> None:
-        """Rank 0's weights and statistics everywhere, the untrained ones included."""
+        """Give every process rank 0's weights and statistics, the untrained ones included."""
         if self.comm.world_size > 1:
             for tensor in self.net.state_dict().values():
                 self.comm.broadcast_(tensor)

@@ -17,12 +17,13 @@ from mimickit_hydra.agents.discriminator import (
     fraction,
     style_reward,
 )
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.normalizers import DiffNormalizer, ObsNormalizer
 from mimickit_hydra.agents.optimizer import HeadOptimizer
 from mimickit_hydra.agents.replay import Replay, Ring
+from mimickit_hydra.agents.returns import correction
+from mimickit_hydra.agents.schema import AMPAgentConfig
 from mimickit_hydra.agents.style_agent import StyleAgent
-from mimickit_hydra.config.schema import AMPAgentConfig
+from mimickit_hydra.errors import UserError
 
 # Rows scored at once where the config sets no number: what stays in a processor's cache, or bounds a GPU's memory.
 MAX_EVAL_ROWS = {"cpu": 1024, "cuda": 32768}
@@ -44,18 +45,19 @@ class AdversarialAgent(StyleAgent):
     def disc_obs_size(self) -> int:
         size = getattr(self.env, "disc_obs_size", 0)
         if not size:
-            raise AgentError(
+            raise UserError(
                 f"agent {self.config.agent_name} needs an env with discriminator observations, such as env=amp"
             )
         return int(size)
 
     def _build_model(self) -> nn.Module:
         return DiscriminatorModel(
-            self.config.model, self._input_size(), self.env.action_low.shape[0], self.disc_obs_size
-        )
+            self.config.model, self._input_size(), self.env.action_low.shape[0], self.disc_obs_size,
+            self._own_critic_size,
+        )  # fmt: skip
 
     def _input_size(self) -> int:
-        """Of actor and critic."""
+        """The input size of actor and critic."""
         return self.env.obs_size
 
     def _build_optimizers(self) -> dict[str, HeadOptimizer]:
@@ -67,19 +69,15 @@ class AdversarialAgent(StyleAgent):
         size = self.disc_obs_size
         self._disc_batch = self._batch_size("disc_batch_size")
         self._rows = torch.arange(self.buffer.num_samples, device=self.device)
-        if self.config.disc_buffer_size < 1:
-            raise AgentError(f"agent.disc_buffer_size: found {self.config.disc_buffer_size}, must be 1 or more")
         self._replay = Replay(self.config.disc_buffer_size, size, self.device)
         self._disc_inputs = torch.empty(2 * self._disc_batch + self._num_positive(), size, device=self.device)
 
     def _num_positive(self) -> int:
-        """Positive rows of a discriminator minibatch."""
+        """The number of positive rows in a discriminator minibatch."""
         return self._disc_batch
 
     def _judged_size(self) -> int:
         return self.disc_obs_size
-
-    # ----------------------------------------------------------------------------------------------------------- reward
 
     @torch.no_grad()
     def _build_train_data(self) -> dict[str, Tensor]:
@@ -87,31 +85,30 @@ class AdversarialAgent(StyleAgent):
         return super()._build_train_data()
 
     def _score(self, disc_obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        style = torch.cat([self._style(self._normalize(rows)) for rows in self._eval_chunks(disc_obs)])
-        std, mean = torch.std_mean(style)
+        chunks = self._chunks(disc_obs, self.config.disc_eval_batch_size)
+        style = torch.cat([self._style(self._normalize(rows)) for rows in chunks])
+        std, mean = torch.std_mean(style, correction=correction(style))
         return self.config.disc_reward_weight * style, {"disc_reward_mean": mean, "disc_reward_std": std}
 
     def _style(self, norm_disc_obs: Tensor) -> Tensor:
         return style_reward(self.model.discriminator(norm_disc_obs), self.config.disc_reward_scale)
 
-    def _eval_chunks(self, rows: Tensor) -> Sequence[Tensor]:
-        return rows.split(self.config.disc_eval_batch_size or MAX_EVAL_ROWS[self.device.type])
+    def _chunks(self, rows: Tensor, size: int) -> Sequence[Tensor]:
+        return rows.split(size or MAX_EVAL_ROWS[self.device.type])
 
     @property
     def disc_norm(self) -> ObsNormalizer | DiffNormalizer:
-        """Of the rows, counting those of rollouts."""
+        """The normaliser of discriminator observations; its samples count those of rollouts."""
         return cast("ObsNormalizer | DiffNormalizer", self.net._disc_obs_norm)
 
     def _normalize(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        """What the discriminator sees of raw rows [n, D]."""
+        """The discriminator's input for raw rows [n, D]."""
         return self.disc_norm.normalize(rows, out=out)
 
     def _update_normalizers(self) -> None:
         super()._update_normalizers()
         self.disc_norm.record(self.buffer["disc_obs"])
         self.disc_norm.update(self.comm)
-
-    # ----------------------------------------------------------------------------------------------------------- update
 
     def _update(self) -> dict[str, Tensor]:
         return {**super()._update(), **self._update_disc()}
@@ -130,7 +127,7 @@ class AdversarialAgent(StyleAgent):
         return self._disc_loss(self._normalize(inputs, out=inputs), 2 * size)
 
     def _fill_positive(self, rows: Tensor) -> None:
-        """Write raw positive examples."""
+        """Write raw positive examples into ``rows`` [n, D]."""
         raise NotImplementedError
 
     def _disc_loss(self, inputs: Tensor, num_negative: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -147,16 +144,14 @@ class AdversarialAgent(StyleAgent):
         return loss.total, self._disc_parts(loss)
 
     def _disc_parts(self, loss: DiscriminatorLoss) -> dict[str, Tensor]:
-        """What is logged of it."""
+        """The logged parts of a discriminator loss."""
         raise NotImplementedError
-
-    # ------------------------------------------------------------------------------------------------------ checkpoints
 
     def _extra_state(self) -> dict[str, Any]:
         return {**super()._extra_state(), "replay": self._replay.state_dict()}
 
-    def _load_extra_state(self, saved: Mapping[str, Any]) -> None:
-        super()._load_extra_state(saved)
+    def _load_extra_state(self, saved: Mapping[str, Any], same_world: bool) -> None:
+        super()._load_extra_state(saved, same_world)
         if "replay" in saved:  # older checkpoints do without: the buffer fills again
             self._replay.load_state_dict(saved["replay"], "replay buffer (agent.disc_buffer_size)")
 
@@ -214,6 +209,7 @@ class AMPAgent(AdversarialAgent):
     def _extra_state(self) -> dict[str, Any]:
         return {**super()._extra_state(), "demos": self._bank.state_dict()}
 
-    def _load_extra_state(self, saved: Mapping[str, Any]) -> None:
-        super()._load_extra_state(saved)
-        self._bank.load_state_dict(saved["demos"], "bank of demonstrations")
+    def _load_extra_state(self, saved: Mapping[str, Any], same_world: bool) -> None:
+        super()._load_extra_state(saved, same_world)
+        if same_world:
+            self._bank.load_state_dict(saved["demos"], "bank of demonstrations")

@@ -1,4 +1,4 @@
-"""The skill space of ASE (Peng et al. 2022) as pure functions: latents on the unit sphere, encoder, diversity."""
+"""Pure functions of ASE's skill space (Peng et al. 2022): latents on the unit sphere, encoder, diversity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mimickit_hydra.agents.discriminator import DiscriminatorModel
 from mimickit_hydra.agents.distributions import DiagGaussian
 from mimickit_hydra.agents.networks import build_net, linear_head
 from mimickit_hydra.agents.ppo import masked_mean
-from mimickit_hydra.config.schema import ASEModelConfig, ModelConfig
+from mimickit_hydra.agents.schema import ASEModelConfig, ModelConfig
 
 ENC_INIT_SCALE = 0.1
 
@@ -20,13 +20,15 @@ ENC_INIT_SCALE = 0.1
 class ASEModel(DiscriminatorModel):
     """Encoder, then actor and critic on (normalised observation, latent), then discriminator."""
 
-    def __init__(self, config: ASEModelConfig, input_size: int, action_size: int, disc_obs_size: int) -> None:
+    def __init__(
+        self, config: ASEModelConfig, input_size: int, action_size: int, disc_obs_size: int, critic_size: int = 0
+    ) -> None:
         self._sizes = (config.enc_net, disc_obs_size, config.latent_dim)
-        super().__init__(config, input_size, action_size, disc_obs_size)
+        super().__init__(config, input_size, action_size, disc_obs_size, critic_size)
 
     def _build_actor(self, config: ModelConfig, input_size: int, action_size: int) -> None:
         enc_net, disc_obs_size, latent_dim = self._sizes
-        self._enc_layers, size = build_net(enc_net, disc_obs_size, "agent.model.enc_net")  # first in a checkpoint
+        self._enc_layers, size = build_net(enc_net, disc_obs_size)  # first in a checkpoint
         self._enc_out = linear_head(size, latent_dim, ENC_INIT_SCALE)
         super()._build_actor(config, input_size, action_size)
 
@@ -59,12 +61,12 @@ def unit_latents(noise: Tensor) -> Tensor:
 
 
 def encoder_loss(latent: Tensor, encoded: Tensor) -> Tensor:
-    """Minus the mean cosine: both [B, Z] of unit length."""
+    """Minus the mean cosine of encodings and latents, both [B, Z] of unit length."""
     return -(latent * encoded).sum(-1).mean()
 
 
 def encoder_reward(latent: Tensor, encoded: Tensor) -> Tensor:
-    """The cosine, at least 0: [B]."""
+    """The cosine [B] of encodings and latents, at least 0."""
     return (latent * encoded).sum(-1).clamp_min(0.0)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from mimickit_hydra.agents.amp_agent import MAX_EVAL_ROWS, AMPAgent
+from mimickit_hydra.agents.amp_agent import AMPAgent
 from mimickit_hydra.agents.ase import (
     ASEModel,
     diversity_loss,
@@ -18,10 +18,11 @@ from mimickit_hydra.agents.ase import (
     unit_latents,
 )
 from mimickit_hydra.agents.distributions import DiagGaussian
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.evaluation import ShouldStop, TestCallback
 from mimickit_hydra.agents.optimizer import HeadOptimizer
-from mimickit_hydra.config.schema import ASEAgentConfig
+from mimickit_hydra.agents.returns import correction
+from mimickit_hydra.agents.schema import ASEAgentConfig
+from mimickit_hydra.errors import UserError
 
 
 class ASEAgent(AMPAgent):
@@ -34,14 +35,15 @@ class ASEAgent(AMPAgent):
     config: ASEAgentConfig
     _input_fields = ("norm_obs", "latents")
 
-    # --------------------------------------------------------------------------------------------------------- networks
-
     @property
     def model(self) -> ASEModel:
         return cast(ASEModel, self.net._model)
 
     def _build_model(self) -> nn.Module:
-        return ASEModel(self.config.model, self._input_size(), self.env.action_low.shape[0], self.disc_obs_size)
+        size = self._own_critic_size
+        critic = size + self.config.model.latent_dim if size else 0
+        actions = self.env.action_low.shape[0]
+        return ASEModel(self.config.model, self._input_size(), actions, self.disc_obs_size, critic)
 
     def _input_size(self) -> int:
         return self.env.obs_size + self.config.model.latent_dim
@@ -53,21 +55,14 @@ class ASEAgent(AMPAgent):
     def _build_buffer(self) -> None:
         super()._build_buffer()
         config, num_envs = self.config, self.env.num_envs
-        if not 0.0 <= config.latent_time_min <= config.latent_time_max:
-            raise AgentError(
-                f"agent.latent_time_min, latent_time_max: found {config.latent_time_min:g} and "
-                f"{config.latent_time_max:g} s; the first must be 0 or more and not exceed the second"
-            )
         if not hasattr(self.env, "time"):
-            raise AgentError("agent ASE needs an env that keeps the time of its episodes, such as env=ase")
+            raise UserError("agent ASE needs an env that keeps the time of its episodes, such as env=ase")
         self.buffer.add_field("latents", config.model.latent_dim)
         self.buffer.add_field("latent_time")
         self._latents = torch.zeros(num_envs, config.model.latent_dim, device=self.device)
         self._expiry = torch.zeros(num_envs, device=self.device)  # s of env time
         self._enc_batch = self._batch_size("enc_batch_size")
         self._enc_inputs = torch.empty(self._enc_batch, self.disc_obs_size, device=self.device)
-
-    # ----------------------------------------------------------------------------------------------------------- acting
 
     def _start(self) -> None:
         anew = not self._started
@@ -76,7 +71,7 @@ class ASEAgent(AMPAgent):
             self._expiry.zero_()
 
     def _begin_rollout(self) -> None:
-        """Latents and durations of the whole rollout at once; a step takes those that are due."""
+        """Draw latents and durations for the whole rollout at once; a step takes those that are due."""
         super()._begin_rollout()
         config = self.config
         self.buffer["latents"].copy_(unit_latents(self.buffer["latents"].normal_()))
@@ -88,11 +83,14 @@ class ASEAgent(AMPAgent):
         return self.model.actor(torch.cat([norm_obs, row], -1))
 
     def _renew(self, fresh: Tensor, duration: Tensor) -> Tensor:
-        return renew_latents(self._latents, self._expiry, self._env_time(), fresh, duration)
+        return renew_latents(self._latents, self._expiry, self.env.time, fresh, duration)  # type: ignore[attr-defined]
 
-    def _env_time(self) -> Tensor:
-        time: Tensor = self.env.time  # type: ignore[attr-defined]
-        return time
+    @property
+    def policy_inputs(self) -> dict[str, int]:
+        return {"latents": self.config.model.latent_dim}
+
+    def policy(self, norm_obs: Tensor, *more: Tensor) -> Tensor:
+        return super()._mode_action(torch.cat([norm_obs, *more], -1))
 
     def _mode_action(self, norm_obs: Tensor) -> Tensor:
         return super()._mode_action(self._with_current_latents(norm_obs))
@@ -101,16 +99,20 @@ class ASEAgent(AMPAgent):
         return super()._sample_action(self._with_current_latents(norm_obs))
 
     def _with_current_latents(self, norm_obs: Tensor) -> Tensor:
-        """Outside of training: latents live and expire as they do in it."""
+        """``norm_obs`` [N, O] joined with the latents, which outside of training live and expire as they do in it."""
         config = self.config
         duration = torch.empty_like(self._expiry).uniform_(config.latent_time_min, config.latent_time_max)
         return torch.cat([norm_obs, self._renew(unit_latents(torch.randn_like(self._latents)), duration)], -1)
 
+    def hold(self, latents: Tensor) -> None:
+        """Follow the skills ``latents`` ``[N, Z]`` from now on; after a restart this has to be said again."""
+        self._latents.copy_(latents)
+        self._expiry.fill_(torch.inf)
+
     @torch.no_grad()
     def act_with_latents(self, obs: Tensor, latents: Tensor) -> Tensor:
         """The most likely environment actions [B, A] for raw observations [B, O] and chosen skills [B, Z]."""
-        inputs = torch.cat([self.obs_norm.normalize(obs), latents], -1)
-        return self.action_norm.unnormalize(self.model.actor(inputs).mode)
+        return self.policy(self.obs_norm.normalize(obs), latents)
 
     def test(
         self, episodes: int, callback: TestCallback | None = None, should_stop: ShouldStop | None = None
@@ -122,29 +124,28 @@ class ASEAgent(AMPAgent):
             self._latents.copy_(before[0])
             self._expiry.copy_(before[1])
 
-    # --------------------------------------------------------------------------------------------------- values, reward
-
     def _evaluate_values(self) -> tuple[Tensor, Tensor]:
         latents = self.buffer["latents"]
-        now = torch.cat([self.buffer["norm_obs"][:-1], latents], -1)
-        following = torch.cat([self.obs_norm.normalize(self.buffer["final_obs"]), latents], -1)
+        now = torch.cat([self._critic_field("norm_obs")[:-1], latents], -1)
+        following = torch.cat([self.critic_norm.normalize(self._critic_field("final_obs")), latents], -1)
         return self._values(now), self._values(following)
 
     def _score(self, disc_obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         reward, scalars = super()._score(disc_obs)
-        encoded = torch.cat([self.model.encoder(self._normalize(rows)) for rows in self._enc_chunks(disc_obs)])
+        chunks = self._chunks(disc_obs, self.config.enc_eval_batch_size)
+        encoded = torch.cat([self.model.encoder(self._normalize(rows)) for rows in chunks])
         enc_reward = encoder_reward(self.buffer.flat("latents"), encoded)
-        std, mean = torch.std_mean(enc_reward)
+        std, mean = torch.std_mean(enc_reward, correction=correction(enc_reward))
         reward = reward + self.config.enc_reward_weight * enc_reward
         return reward, {**scalars, "enc_reward_mean": mean, "enc_reward_std": std}
 
-    def _enc_chunks(self, rows: Tensor) -> Sequence[Tensor]:
-        return rows.split(self.config.enc_eval_batch_size or MAX_EVAL_ROWS[self.device.type])
-
-    # ----------------------------------------------------------------------------------------------------------- update
-
     def _inputs(self, batch: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([batch["norm_obs"], batch["latents"]], -1)
+
+    def _critic_inputs(self, batch: Mapping[str, Tensor]) -> Tensor:
+        if not self._own_critic_size:
+            return self._inputs(batch)
+        return torch.cat([batch["critic_norm_obs"], batch["latents"]], -1)
 
     def _actor_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return self._diverse_actor_loss(batch, unit_latents(torch.randn_like(batch["latents"])))
@@ -172,17 +173,12 @@ class ASEAgent(AMPAgent):
 
     def _enc_step_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         rows = torch.index_select(self.buffer.flat("disc_obs"), 0, batch["row"], out=self._enc_inputs)
-        return self._enc_loss(self._normalize(rows, out=rows), batch["latents"]), {}
-
-    def _enc_loss(self, norm_disc_obs: Tensor, latents: Tensor) -> Tensor:
-        return encoder_loss(latents, self.model.encoder(norm_disc_obs))
-
-    # ------------------------------------------------------------------------------------------------------ checkpoints
+        return encoder_loss(batch["latents"], self.model.encoder(self._normalize(rows, out=rows))), {}
 
     def _extra_state(self) -> dict[str, Any]:
         return {**super()._extra_state(), "latents": self._latents.clone(), "latent_expiry": self._expiry.clone()}
 
-    def _load_extra_state(self, saved: Mapping[str, Any]) -> None:
-        super()._load_extra_state(saved)
+    def _load_extra_state(self, saved: Mapping[str, Any], same_world: bool) -> None:
+        super()._load_extra_state(saved, same_world)
         self._latents.copy_(saved["latents"])
         self._expiry.copy_(saved["latent_expiry"])

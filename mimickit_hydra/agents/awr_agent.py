@@ -13,11 +13,11 @@ from torch import Tensor
 from mimickit_hydra.agents.distributions import DiagGaussian
 from mimickit_hydra.agents.ppo import masked_mean, regularize
 from mimickit_hydra.agents.ppo_agent import PPOAgent
-from mimickit_hydra.config.schema import AWRAgentConfig
+from mimickit_hydra.agents.schema import AWRAgentConfig
 
 
 def advantage_weight(adv: Tensor, temperature: float, clip: float) -> Tensor:
-    """exp(A / temperature), at most ``clip``."""
+    """exp(A / temperature) of advantages [...], at most ``clip`` (Peng et al. 2019)."""
     return torch.exp(adv / temperature).clamp_max(clip)
 
 

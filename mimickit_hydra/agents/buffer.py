@@ -1,4 +1,4 @@
-"""The rollout store, and minibatches that are gathered once an epoch."""
+"""The rollout buffer, and minibatches that are gathered once an epoch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
-
-from mimickit_hydra.agents.errors import AgentError
 
 
 class RolloutBuffer:
@@ -58,17 +56,6 @@ class RolloutBuffer:
     def flat(self, name: str) -> Tensor:
         """[T * N, ...] view without extra rows; flat index = t * N + env."""
         return self._fields[name][: self.steps].flatten(0, 1)
-
-
-def batch_size(multiplier: float, num_envs: int, num_samples: int, key: str) -> int:
-    """Samples of one minibatch: ceil(multiplier * N). AgentError naming ``key`` if it does not fit the rollout."""
-    size = math.ceil(multiplier * num_envs)
-    if not 1 <= size <= num_samples:
-        raise AgentError(
-            f"agent.{key}: {multiplier:g} times {num_envs} environments makes minibatches of {size} samples; "
-            f"allowed: 1 to {num_samples} (steps_per_iter x num_envs), so at most {num_samples // num_envs}"
-        )
-    return size
 
 
 def epoch_indices(num_samples: int, batch: int, epochs: int, device: torch.device) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.errors import UserError
 
 MAX_FRAMES = 32
 TIME_CHANNELS = 256
@@ -21,15 +21,15 @@ GATED_LINEAR = "swiglu"
 
 
 def require_diffusers() -> None:
-    """AgentError saying how to install it if it is missing."""
+    """UserError saying how to install it if it is missing."""
     import importlib.util
 
     if importlib.util.find_spec("diffusers") is None:
-        raise AgentError("the diffusion prior of SMP needs the package diffusers: pip install 'mimickit-hydra[smp]'")
+        raise UserError("the diffusion prior of SMP needs the package diffusers: pip install 'mimickit-hydra[smp]'")
 
 
 class Denoiser(nn.Module):
-    """Noisy windows and their diffusion times -> what the prior predicts of them.
+    """The network of the prior: predicts from noisy windows and their diffusion times.
 
     Inputs come in G groups that share a diffusion time, so that several times cost one pass and the conditioning is
     computed once a group.
@@ -66,9 +66,7 @@ class Denoiser(nn.Module):
         """``x`` [G, B, L * C] and int64 ``t`` [G] -> [G, B, L * C]; ``labels`` [G] are classes, where there are any."""
         frames = x.unflatten(-1, (-1, self.channels))
         if frames.shape[-2] > MAX_FRAMES:
-            raise AgentError(
-                f"the diffusion prior takes windows of at most {MAX_FRAMES} frames, not {frames.shape[-2]}"
-            )
+            raise UserError(f"the diffusion prior takes windows of at most {MAX_FRAMES} frames, not {frames.shape[-2]}")
         conditioning = self.adaln_single(t, labels)[:, None, None]  # [G, 1, 1, 6, W]
         h = self.proj_in(_residual_mix(self.preprocess_conv, frames))
         h = h + self._positions()[:, : h.shape[-2]]
@@ -77,7 +75,7 @@ class Denoiser(nn.Module):
         return _residual_mix(self.postprocess_conv, self.proj_out(h)).flatten(-2)
 
     def _positions(self) -> Tensor:
-        """[1, 32, W]."""
+        """Positional embeddings of the frames, [1, 32, W]."""
         return cast(Tensor, self.sequence_pos_encoder.pe)
 
 
@@ -100,7 +98,7 @@ class Conditioning(nn.Module):
         self.linear = nn.Linear(width, 6 * width)
 
     def forward(self, t: Tensor, labels: Tensor | None) -> Tensor:
-        """[G] -> [G, 6, W]."""
+        """Modulation [G, 6, W] of diffusion times, and labels where there are any, [G]."""
         embedding: Tensor = self.emb["timestep_embedder"](self._frequencies(t))
         if labels is not None:
             embedding = embedding + self.emb["class_embedder"](labels)

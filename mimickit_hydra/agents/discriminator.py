@@ -1,4 +1,4 @@
-"""The adversarial part of AMP, ASE and ADD as pure functions: loss of the discriminator, reward of the policy."""
+"""The discriminator of AMP, ASE and ADD: its network, its loss, and the reward it gives to the policy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mimickit_hydra.agents.gradient_penalty import hidden_activations, linears, mean_squared_input_gradient
+from mimickit_hydra.agents.gradient_penalty import hidden_activations, mean_squared_input_gradient
 from mimickit_hydra.agents.model import ActorCritic
 from mimickit_hydra.agents.networks import build_net, linear_head
-from mimickit_hydra.config.schema import AMPModelConfig
+from mimickit_hydra.agents.schema import AMPModelConfig
 
 MIN_FAKE_PROB = 1e-4  # bounds the reward: -ln(1e-4) = 9.21
 
@@ -21,13 +21,15 @@ MIN_FAKE_PROB = 1e-4  # bounds the reward: -ln(1e-4) = 9.21
 class DiscriminatorModel(ActorCritic):
     """Actor, critic and a discriminator: normalised discriminator observation [..., D] -> logit [...]."""
 
-    def __init__(self, config: AMPModelConfig, input_size: int, action_size: int, disc_obs_size: int) -> None:
-        super().__init__(config, input_size, action_size)
-        self._disc_layers, size = build_net(config.disc_net, disc_obs_size, "agent.model.disc_net")
-        linears(self._disc_layers)
+    def __init__(
+        self, config: AMPModelConfig, input_size: int, action_size: int, disc_obs_size: int, critic_size: int = 0
+    ) -> None:
+        super().__init__(config, input_size, action_size, critic_size)
+        self._disc_layers, size = build_net(config.disc_net, disc_obs_size)
         self._disc_logits = linear_head(size, 1, 1.0)
 
     def discriminator(self, norm_disc_obs: Tensor) -> Tensor:
+        """Logits [...] of normalised discriminator observations [..., D]; high where they look like the clips'."""
         logit: Tensor = self._disc_logits(self._disc_layers(norm_disc_obs))
         return logit.squeeze(-1)
 
@@ -44,12 +46,7 @@ class DiscriminatorLoss(NamedTuple):
 
 
 def discriminator_loss(
-    layers: nn.Sequential,
-    head: nn.Linear,
-    inputs: Tensor,
-    num_negative: int,
-    grad_penalty: float,
-    logit_reg: float,
+    layers: nn.Sequential, head: nn.Linear, inputs: Tensor, num_negative: int, grad_penalty: float, logit_reg: float
 ) -> DiscriminatorLoss:
     """Cross entropy with a gradient penalty on both classes (Peng et al. 2021, eq. 8), both without a target norm.
 

@@ -29,7 +29,7 @@ class AveragedModel(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """After a step of the optimiser."""
+        """Take the weights after a step of the optimiser into the average."""
         calls = self._calls
         self._calls += 1
         self.step += 1

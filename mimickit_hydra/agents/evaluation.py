@@ -1,22 +1,20 @@
-"""Test rollouts: the deterministic policy's return, measured without leaving a trace in the training."""
+"""Test rollouts that measure the deterministic policy and leave the training undisturbed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mimickit_hydra.agents import metrics, state
-from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.agents.graph import Repeated
 from mimickit_hydra.agents.returns import ReturnTracker, mean_episode
+from mimickit_hydra.distributed import Comm
 from mimickit_hydra.envs.done import DONE_NULL
-
-if TYPE_CHECKING:
-    from mimickit_hydra.envs.env import Env
+from mimickit_hydra.envs.env import Env
 
 Policy = Callable[[Tensor], Tensor]  # raw obs [N, O] -> environment action [N, A]
 ShouldStop = Callable[[], bool]
@@ -42,16 +40,19 @@ def run_test(
     """Run ``policy`` until every environment has ended its share of ``episodes``.
 
     Every environment ends at least ceil(ceil(episodes / processes) / N), so that short episodes are not favoured;
-    further ones of fast environments count too. ``callback`` sees each step before the resets. Once ``should_stop``
-    says so the rollout ends early, and the numbers are those of the episodes until then. Returns ``Test_Return``,
-    ``Test_Episode_Length``, ``Test_Episodes`` over all processes, and the env's diagnostics.
+    further ones of fast environments count too. Where the env can step some environments alone (on a CPU), no more than
+    ceil(episodes / processes) of them act, and each rests once it has ended its share. ``callback`` sees each step
+    before the resets. Once ``should_stop`` says so the rollout ends early, and the numbers are those of the episodes
+    until then. Returns ``Test_Return``, ``Test_Episode_Length``, ``Test_Episodes`` over all processes, and the env's
+    diagnostics.
     """
     with undisturbed(env, device):
         env.set_mode(True)
         try:
-            tracker = _rollout(env, policy, device, _share(env, comm, episodes), callback, should_stop)
+            tracker = _rollout(env, policy, device, math.ceil(episodes / comm.world_size), callback, should_stop)
             scalars = {name: value.double().mean() for name, value in env.diagnostics().items()}
         finally:
+            env.step_only(None)
             env.set_mode(False)
         means, sums = metrics.read(scalars, tracker.sums, comm)
     mean_return, mean_length, count = mean_episode(sums)
@@ -60,7 +61,7 @@ def run_test(
 
 @contextmanager
 def undisturbed(env: Env, device: torch.device) -> Iterator[None]:
-    """Whatever happens inside, the environments and torch's random generators are afterwards as they were before."""
+    """Context that puts the environments and torch's random generators back as they were before."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         before, obs = state.clone(env.state_dict()), env.obs.clone()
         try:
@@ -70,31 +71,37 @@ def undisturbed(env: Env, device: torch.device) -> Iterator[None]:
             env.obs.copy_(obs)
 
 
-def _share(env: Env, comm: Comm, episodes: int) -> int:
-    """Episodes that each environment has to end."""
-    return math.ceil(math.ceil(episodes / comm.world_size) / env.num_envs)
-
-
 def _rollout(
     env: Env,
     policy: Policy,
     device: torch.device,
-    episodes_per_env: int,
+    episodes: int,
     callback: TestCallback | None,
     should_stop: ShouldStop | None = None,
 ) -> ReturnTracker:
     stride = 1 if device.type == "cpu" else _ACCELERATOR_STRIDE
     tracker = ReturnTracker(env.num_envs, device)
+    narrowed = False
+    share = torch.full_like(tracker.episodes, math.ceil(episodes / env.num_envs))
+    if device.type == "cpu":
+        acting = torch.arange(env.num_envs) < episodes
+        if narrowed := env.step_only(acting):
+            share *= acting
     env.reset()
+    on_cuda = device.type == "cuda"
+    action = env.action_low.new_zeros(env.num_envs, len(env.action_low))
+    advance = Repeated(lambda: env.step(action.copy_(policy(env.obs))), env, on_cuda)
+    restart = Repeated(lambda: env.reset(env.done != DONE_NULL), env, on_cuda)
     step = 0
-    while step % stride or int(tracker.episodes.min()) < episodes_per_env:
+    while step % stride or bool((tracker.episodes < share).any()):
         if should_stop is not None and should_stop():
             break
-        action = policy(env.obs)
-        obs, reward, done, _ = env.step(action)
-        tracker.add(reward, done)
+        advance()
+        tracker.add(env.reward, env.done)
         if callback is not None:
-            callback(step, obs, action, reward, done)
-        env.reset(done != DONE_NULL)
+            callback(step, env.obs, action, env.reward, env.done)
+        restart()
+        if narrowed:
+            env.step_only(tracker.episodes < share)
         step += 1
     return tracker

@@ -1,4 +1,4 @@
-"""How steeply a ReLU network's output depends on its input, without differentiating twice.
+"""The gradient of a ReLU network's output with respect to its input, without differentiating twice.
 
 Between its kinks such a network is linear, so the gradient of the output with respect to the input is a product of
 weight matrices and 0/1 masks: an ordinary forward computation, whose own gradient is what double backpropagation
@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from mimickit_hydra.agents.errors import AgentError
 
 
 def hidden_activations(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
@@ -62,7 +60,5 @@ class _SquaredProduct(torch.autograd.Function):
 
 
 def linears(layers: nn.Sequential) -> list[nn.Linear]:
-    """The linear layers; AgentError if there is anything but these and ReLUs."""
-    if not all(isinstance(layer, (nn.Linear, nn.ReLU)) for layer in layers):
-        raise AgentError("agent.model: this method needs a fully connected network (fc_...), not a convolutional one")
+    """The linear layers of an alternation of these and ReLUs."""
     return [layer for layer in layers if isinstance(layer, nn.Linear)]

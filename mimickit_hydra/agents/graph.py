@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs: whole rollout steps, and whole gradient steps, replayed without the host.
+"""CUDA graphs of whole rollout steps and whole gradient steps, replayed without the host.
 
 A rollout step (policy, observations, rewards, terminations, resets) is captured as it is, so that whatever a method
 does in its hooks is part of it. Two things make that possible:
@@ -14,6 +14,9 @@ What a hook must not do: read data on the host, depend on ``t`` or on Python val
 A gradient step (forward, losses, backward, clipping, optimiser, sums of what is logged) is captured likewise: it reads
 the numbers of its samples from one tensor that stays, and gathers their fields itself. With several processes it is cut
 where gradients are averaged. A loss may depend on its fields, on tensors that stay and on the config, nothing else.
+
+What a test does again and again - a step of all environments, the restart of those whose episode ended - is captured
+for the time of the test.
 """
 
 from __future__ import annotations
@@ -23,16 +26,13 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mimickit_hydra.agents.metrics import MetricMeans
-
-if TYPE_CHECKING:
-    from mimickit_hydra.agents.agent import Agent
-    from mimickit_hydra.agents.optimizer import HeadOptimizer
+from mimickit_hydra.agents.optimizer import HeadOptimizer
 
 ENGINE_CALLS = ("set_command", "set_body_force", "step", "reset", "place")  # what changes a simulator
 
@@ -43,7 +43,7 @@ MakeGraph = Callable[[], Any]
 
 
 class Recording:
-    """What one step does, in order: graphs to replay, and host functions where the capture was cut.
+    """A recorded step: graphs to replay, and host functions where the capture was cut, in order.
 
     ``pool`` is memory shared with other recordings, for those that leave nothing in it once they are replayed.
     """
@@ -108,8 +108,8 @@ class StagedRollout:
     A step that cannot be captured says so once and is run as it is, with the same numbers.
     """
 
-    def __init__(self, agent: Agent, capture: bool, make_graph: MakeGraph = torch.cuda.CUDAGraph) -> None:
-        self._agent = agent
+    def __init__(self, agent: Any, capture: bool, make_graph: MakeGraph = torch.cuda.CUDAGraph) -> None:
+        self._agent = agent  # an Agent, which itself makes this
         self._capture = capture
         self._make_graph = make_graph
         self._rows = agent.buffer
@@ -123,7 +123,7 @@ class StagedRollout:
         return bool(self._recordings)
 
     def step(self, t: int) -> None:
-        """Row ``t`` of the rollout."""
+        """Make row ``t`` of the rollout."""
         self._stage.load_row(self._rows, t)
         key = self._agent._graph_key()
         recording = self._recordings.get(key)
@@ -148,16 +148,9 @@ class StagedRollout:
             self._agent.buffer = self._rows
 
     def _record(self, key: Hashable) -> Recording | None:
-        recording = Recording(self._make_graph)
-        engine = getattr(self._agent.env, "engine", None)
         try:
-            with (
-                self._staged(),
-                _on_side_stream(self._agent.device),
-                _cut_at(recording, engine, _engine_calls(engine)),
-                recording.capturing(),
-            ):
-                self._agent._rollout_step(0)
+            with self._staged():
+                recording = _recorded(partial(self._agent._rollout_step, 0), self._agent.env, self._make_graph)
         except Exception as error:
             self._capture = False
             self._recordings.clear()
@@ -165,6 +158,80 @@ class StagedRollout:
             return None
         self._recordings[key] = recording
         return recording
+
+
+class Repeated:
+    """Something that an env is made to do again and again; with ``capture`` from the fourth time on as graphs.
+
+    It takes nothing and returns nothing, and works from tensors that stay to tensors that stay.
+    """
+
+    def __init__(
+        self, function: Callable[[], Any], env: Any, capture: bool, make_graph: MakeGraph = torch.cuda.CUDAGraph
+    ) -> None:
+        self._function, self._env, self._make_graph = function, env, make_graph
+        self._capture = capture
+        self._runs = 0
+        self._recording: Recording | None = None
+        self.problem = ""  # why nothing is captured, if it was tried
+
+    @property
+    def captured(self) -> bool:
+        return self._recording is not None
+
+    def __call__(self) -> None:
+        if self._recording is None and self._capture and self._runs >= WARM_STEPS:
+            try:
+                self._recording = _recorded(self._function, self._env, self._make_graph)
+            except Exception as error:
+                self._capture = False
+                self.problem = _say_why("a test", error)
+        self._runs += 1
+        if self._recording is None:
+            self._function()
+        else:
+            self._recording.replay()
+
+
+def _recorded(function: Callable[[], Any], env: Any, make_graph: MakeGraph) -> Recording:
+    """What ``function`` does with ``env``, cut where its engine works; whatever keeps that from being captured."""
+    recording, engine = Recording(make_graph), getattr(env, "engine", None)
+    steps: list[None] = []
+    with (
+        _told(env, lambda: steps.append(None)),
+        _on_side_stream(env.device),
+        _cut_at(recording, engine, _engine_calls(engine)),
+        recording.capturing(),
+    ):
+        function()
+    recording.parts += [partial(_tell, env) for _ in steps]  # whoever watches then
+    return recording
+
+
+@contextmanager
+def _told(env: Any, instead: Callable[[], None]) -> Iterator[None]:
+    """Context in which not who watches the env is told of its steps: they are recorded, not made."""
+    watch, env.on_step = env.on_step, instead
+    try:
+        yield
+    finally:
+        env.on_step = watch
+
+
+def _tell(env: Any) -> None:
+    if env.on_step is not None:
+        env.on_step()
+
+
+def in_mixed_precision(loss: LossFunction, device_type: str) -> LossFunction:
+    """The same loss with the hidden layers in bfloat16; gradients, averages and the optimiser stay in float32."""
+
+    def mixed(minibatch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        # A cast weight that is kept for later would be a stale one in a graph.
+        with torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False):
+            return loss(minibatch)
+
+    return mixed
 
 
 class GradientStep:
@@ -180,9 +247,26 @@ class GradientStep:
         self._fields = dict(fields)
 
     def run(self) -> None:
-        """What a graph holds; ``optimizer.count()`` is the host's part."""
+        """The part of a step that a graph holds; ``optimizer.count()`` is the host's part."""
         minibatch = {name: field.index_select(0, self.rows) for name, field in self._fields.items()}
         loss, parts = self._loss(minibatch)
+        self.optimizer.apply(loss)
+        self.means.accumulate({f"{self.optimizer.name}_loss": loss, **parts})
+
+
+class OwnStep:
+    """One step of a head's optimiser on a loss that draws its own samples from tensors that stay."""
+
+    def __init__(self, optimizer: HeadOptimizer, loss: Callable[[], tuple[Tensor, dict[str, Tensor]]]) -> None:
+        self.optimizer = optimizer
+        self.means = MetricMeans()
+        self.warm = 0
+        self.recording: Recording | None = None
+        self._loss = loss
+
+    def run(self) -> None:
+        """The part of a step that a graph holds; ``optimizer.count()`` is the host's part."""
+        loss, parts = self._loss()
         self.optimizer.apply(loss)
         self.means.accumulate({f"{self.optimizer.name}_loss": loss, **parts})
 
@@ -198,7 +282,7 @@ class StagedUpdates:
         self._device = device
         self._capture = capture
         self._make_graph = make_graph
-        self._steps: dict[Hashable, GradientStep] = {}
+        self._steps: dict[Hashable, GradientStep | OwnStep] = {}
         self._pool: Any = None
         self.problem = ""  # why nothing is captured, if it was tried
 
@@ -207,7 +291,9 @@ class StagedUpdates:
         return any(step.recording is not None for step in self._steps.values())
 
     def forget(self) -> None:
-        """Start over, after tensors were replaced."""
+        """Drop the graphs, after tensors were replaced."""
+        for step in self._steps.values():
+            step.recording, step.warm = None, 0
         self._steps.clear()
 
     def run(
@@ -218,10 +304,10 @@ class StagedUpdates:
         batch: int,
         orders: Iterator[Tensor],
     ) -> dict[str, Tensor]:
-        """Steps over ``orders``, flat sample numbers of one epoch each; returns the mean of each logged scalar."""
+        """Take a step for each minibatch of ``orders`` (flat sample numbers, one epoch each); returns means to log."""
         key = (optimizer.name, batch, *((name, field.data_ptr()) for name, field in fields.items()))
         step = self._steps.get(key)
-        if step is None:
+        if not isinstance(step, GradientStep):
             step = self._steps[key] = GradientStep(optimizer, loss, fields, batch)
         step.means.restart()
         for order in orders:
@@ -230,7 +316,15 @@ class StagedUpdates:
                 self._take(step)
         return step.means.means()
 
-    def _take(self, step: GradientStep) -> None:
+    def own(self, step: OwnStep, times: int) -> dict[str, Tensor]:
+        """Take ``times`` steps, always given as the same object; returns means to log."""
+        self._steps[id(step)] = step
+        step.means.restart()
+        for _ in range(times):
+            self._take(step)
+        return step.means.means()
+
+    def _take(self, step: GradientStep | OwnStep) -> None:
         step.optimizer.count()
         if step.recording is None and self._capture and step.warm >= WARM_STEPS:
             self._record(step)
@@ -241,7 +335,7 @@ class StagedUpdates:
             step.recording.replay()
         step.means.count()
 
-    def _record(self, step: GradientStep) -> None:
+    def _record(self, step: GradientStep | OwnStep) -> None:
         try:
             recording = Recording(self._make_graph, self._shared_pool())
             cuts = _cut_at(recording, step.optimizer, _collectives(step.optimizer))
@@ -272,7 +366,7 @@ def _say_why(what: str, error: Exception) -> str:
 
 @contextmanager
 def _on_side_stream(device: torch.device) -> Iterator[None]:
-    """Captures are not allowed on the default stream; what it has still to do comes first."""
+    """Context on a side stream, since captures are not allowed on the default one; waits for the latter's work."""
     if device.type != "cuda":
         yield
         return
@@ -284,7 +378,7 @@ def _on_side_stream(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _cut_at(recording: Recording, owner: Any, names: Sequence[str]) -> Iterator[None]:
-    """Between two graphs at every call of these methods of ``owner``."""
+    """Context in which a capture is cut at every call of these methods of ``owner``."""
     for name in names:
         setattr(owner, name, recording.cut(getattr(owner, name)))
     try:
@@ -301,5 +395,5 @@ def _engine_calls(engine: Any) -> Sequence[str]:
 
 
 def _collectives(optimizer: HeadOptimizer) -> Sequence[str]:
-    """Where processes have to wait for each other."""
+    """The functions at which processes wait for each other."""
     return () if optimizer.comm.world_size == 1 else ("average_grad",)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mimickit_hydra.agents.distributions import DiagGaussian, GaussianHead
-from mimickit_hydra.agents.gradient_penalty import hidden_activations, linears, mean_squared_input_gradient
+from mimickit_hydra.agents.gradient_penalty import hidden_activations, mean_squared_input_gradient
 from mimickit_hydra.agents.ppo_agent import PPOAgent
-from mimickit_hydra.config.schema import LCPAgentConfig
+from mimickit_hydra.agents.schema import LCPAgentConfig
 
 
 def lipschitz_penalty(layers: nn.Sequential, head: GaussianHead, hidden: list[Tensor], norm_action: Tensor) -> Tensor:
@@ -27,11 +27,6 @@ class LCPAgent(PPOAgent):
     """PPO plus ``lcp_weight`` times the penalty over all samples, those of the mode action included."""
 
     config: LCPAgentConfig
-
-    def _build_model(self) -> nn.Module:
-        model = super()._build_model()
-        linears(model._actor_layers)  # type: ignore[arg-type]
-        return model
 
     def _actor_loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         layers, head = self.model._actor_layers, self.model._action_dist

@@ -1,4 +1,4 @@
-"""Numbers to log, kept on the device until the one read at the end of an iteration."""
+"""Scalars to log, kept on the device until they are read once at the end of an iteration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.distributed import Comm
 
 
 class MetricMeans:
@@ -19,7 +19,7 @@ class MetricMeans:
         self._count = 0
 
     def restart(self) -> None:
-        """Forget the values, not their names."""
+        """Forget the values, but not their names."""
         self._count = 0
         if self._sum is not None:
             self._sum.zero_()
@@ -29,14 +29,14 @@ class MetricMeans:
         self.count()
 
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
-        """The device's part of :meth:`add`."""
+        """The part of :meth:`add` that runs on the device."""
         stacked = torch.stack([value.detach() for value in values.values()])
         if self._sum is None:
             self._names, self._sum = list(values), torch.zeros_like(stacked)
         self._sum += stacked
 
     def count(self) -> None:
-        """The host's part of :meth:`add`."""
+        """The part of :meth:`add` that runs on the host."""
         self._count += 1
 
     def means(self) -> dict[str, Tensor]:
@@ -46,7 +46,7 @@ class MetricMeans:
 
 
 def log_name(name: str) -> str:
-    """``critic_loss`` -> ``Critic_Loss``."""
+    """The name in the log of a scalar: ``critic_loss`` becomes ``Critic_Loss``."""
     return "_".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 

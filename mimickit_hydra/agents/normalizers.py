@@ -1,4 +1,4 @@
-"""Running statistics of observations, action bounds and differences, constant between two calls of ``update``."""
+"""Normalisers by running statistics, or by action bounds, which stay constant between two calls of ``update``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mimickit_hydra.agents.comm import Comm
-from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.distributed import Comm
+from mimickit_hydra.errors import UserError
 
 MIN_STD = 1e-4
 _ROWS = 2048  # rows turned to float64 at a time: bounds the scratch memory of record()
@@ -27,22 +27,13 @@ class ObsNormalizer(nn.Module):
     _std: Tensor
     _inv_std: Tensor
 
-    def __init__(
-        self,
-        size: int,
-        clip: float = float("inf"),
-        std_clip: float = 0.0,
-        init_mean: Tensor | None = None,
-        init_std: Tensor | None = None,
-    ) -> None:
+    def __init__(self, size: int, clip: float = float("inf"), std_clip: float = 0.0) -> None:
         super().__init__()
         self.clip = clip
         self.std_clip = std_clip
         self.register_buffer("_count", torch.zeros(1, dtype=torch.int64))
-        self.register_buffer("_mean", torch.zeros(size) if init_mean is None else init_mean.float().clone())
-        self.register_buffer("_std", torch.ones(size) if init_std is None else init_std.float().clone())
-        self._exact = {name: torch.zeros(size, dtype=torch.float64) for name in ("mean", "var", "sum", "sum_sq")}
-        self._recorded = 0
+        self.register_buffer("_mean", torch.zeros(size))
+        self.register_buffer("_std", torch.ones(size))
         self.rebuild()
 
     @property
@@ -56,12 +47,9 @@ class ObsNormalizer(nn.Module):
     def rebuild(self) -> None:
         """Take the float64 statistics from the stored mean and deviation, as after loading a ``model.pt``."""
         device = self._mean.device
-        self._exact = {
-            "mean": self._mean.double(),
-            "var": self._std.double().square(),
-            "sum": torch.zeros_like(self._mean, dtype=torch.float64),
-            "sum_sq": torch.zeros_like(self._mean, dtype=torch.float64),
-        }
+        mean = self._mean.double()
+        sums = {"sum": torch.zeros_like(mean), "sum_sq": torch.zeros_like(mean)}
+        self._exact = {"mean": mean, "var": self._std.double().square(), **sums}
         self._recorded = 0
         inverse = self._std.reciprocal()
         if "_inv_std" in self.__dict__ and self._inv_std.device == device:
@@ -77,7 +65,13 @@ class ObsNormalizer(nn.Module):
             return scaled
         return torch.clamp(scaled, -self.clip, self.clip, out=out)
 
+    def normalize_columns(self, x: Tensor, columns: Tensor) -> Tensor:
+        """:meth:`normalize` of some ``columns`` [C] of an observation, ``x`` [..., C]."""
+        scaled = (x - self._mean.index_select(0, columns)) * self._inv_std.index_select(0, columns)
+        return scaled.clamp(-self.clip, self.clip)
+
     def unnormalize(self, x: Tensor) -> Tensor:
+        """Raw values [..., O] from normalised ones; the clip is not undone."""
         return torch.addcmul(self._mean, x, self._std)
 
     def record(self, x: Tensor, count: int | None = None) -> None:
@@ -141,7 +135,7 @@ class ObsNormalizer(nn.Module):
 
 
 def _chunks(rows: Tensor) -> tuple[Tensor, ...]:
-    """Parts of [S, O] to turn into float64 one by one."""
+    """Parts of [S, O] that are turned into float64 one by one."""
     size = max(_ROWS, _CUDA_NUMBERS // rows.shape[1]) if rows.is_cuda else _ROWS
     return rows.split(size)
 
@@ -160,7 +154,7 @@ class ActionNormalizer(nn.Module):
         std = torch.where(finite, 0.5 * (high - low), torch.ones_like(low))
         if bool((std <= 0.0).any()):
             index = int(torch.nonzero(std <= 0.0)[0])
-            raise AgentError(
+            raise UserError(
                 f"action bounds: dimension {index} has low {float(low[index]):g} and high {float(high[index]):g}; "
                 "low must be less than high"
             )
@@ -169,6 +163,7 @@ class ActionNormalizer(nn.Module):
         self.register_buffer("_std", std.float())
 
     def normalize(self, action: Tensor) -> Tensor:
+        """Normalised actions from environment units; ``action`` [..., A]."""
         return (action - self._mean) / self._std
 
     def unnormalize(self, action: Tensor) -> Tensor:
@@ -194,12 +189,14 @@ class DiffNormalizer(nn.Module):
         self._recorded = 0
 
     def normalize(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """``x`` [..., D] over the mean absolute value of each channel, into ``out`` if given."""
         return torch.div(x, self._mean_abs.clamp_min(self.min_diff), out=out)
 
     def unnormalize(self, x: Tensor) -> Tensor:
         return x * self._mean_abs.clamp_min(self.min_diff)
 
     def record(self, x: Tensor) -> None:
+        """Add samples [..., D] to the sums of the next :meth:`update`."""
         rows = x.reshape(-1, x.shape[-1])
         self._sum = self._sum.to(rows.device)
         for chunk in _chunks(rows):

@@ -1,4 +1,4 @@
-"""One optimiser per head, over one flat vector: one kernel a step, one collective a step."""
+"""The optimiser of one head, over one flat vector: one kernel and one collective a step."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mimickit_hydra.agents.comm import Comm
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.flat_optimizers import SGD, AdamW
-from mimickit_hydra.config.one_line import suggestion
-from mimickit_hydra.config.schema import OptimizerConfig
+from mimickit_hydra.agents.schema import OptimizerConfig
+from mimickit_hydra.distributed import Comm
+from mimickit_hydra.errors import UserError
 
 SGD_MOMENTUM = 0.9
 DESYNC_CHECK_STEPS = 1000
-OPTIMIZER_TYPES = ("SGD", "Adam", "AdamW")
 
 
 class HeadOptimizer:
@@ -38,11 +36,6 @@ class HeadOptimizer:
         self.sync()
 
     @property
-    def flat_parameters(self) -> Tensor:
-        """All trainable parameters of the head, [P]; writing to it writes to the network."""
-        return self._flat.data
-
-    @property
     def flat_grad(self) -> Tensor:
         assert self._flat.grad is not None
         return self._flat.grad
@@ -62,26 +55,21 @@ class HeadOptimizer:
         rate, decay = float(config.learning_rate), float(config.weight_decay)
         if config.type == "SGD":
             return SGD(self._flat, rate, decay, SGD_MOMENTUM)
-        if config.type in ("Adam", "AdamW"):  # decoupled weight decay: Loshchilov & Hutter 2019
-            return AdamW(self._flat, rate, decay)
-        near = suggestion(config.type, OPTIMIZER_TYPES)
-        raise AgentError(
-            f"agent.{self.name}_optimizer.type: {config.type!r} is not one of {', '.join(OPTIMIZER_TYPES)}{near}"
-        )
+        return AdamW(self._flat, rate, decay)  # decoupled weight decay: Loshchilov & Hutter 2019
 
     def step(self, loss: Tensor) -> None:
-        """Backward, average over processes, clip by the global norm, step."""
+        """Differentiate ``loss``, average the gradient over processes, clip its norm, and take a step."""
         self.count()
         self.apply(loss)
 
     def count(self) -> None:
-        """The host's part of a step: now and then, proof that all processes hold the same parameters."""
+        """The part of a step that runs on the host; now and then it checks that all processes agree."""
         if self.comm.world_size > 1 and self.steps % DESYNC_CHECK_STEPS == 0:
             self.check_sync()
         self.steps += 1
 
     def apply(self, loss: Tensor) -> None:
-        """The device's part, which a graph can hold, but for :meth:`average_grad`."""
+        """The part of a step that runs on the device and fits a graph, except for :meth:`average_grad`."""
         self.flat_grad.zero_()
         loss.backward()
         self.average_grad()
@@ -90,11 +78,11 @@ class HeadOptimizer:
         self._optimizer.step()
 
     def average_grad(self) -> None:
-        """The mean over processes of the gradient: one collective on one vector."""
+        """Average the gradient over processes, in one collective on one vector."""
         self.comm.all_reduce_mean_(self.flat_grad)
 
     def sync(self) -> None:
-        """Rank 0's parameters everywhere (one collective)."""
+        """Give every process rank 0's parameters, in one collective."""
         self.comm.broadcast_(self._flat.data)
 
     def check_sync(self) -> None:
@@ -103,7 +91,7 @@ class HeadOptimizer:
         reference = self.comm.broadcast_(mine.clone())
         same = (mine == reference).all().to(torch.int32)
         if int(self.comm.all_reduce_min_(same)) == 0:
-            raise AgentError(
+            raise UserError(
                 f"the {self.name}'s parameters differ between processes at its update {self.steps}; "
                 "a process has left the common path (different seeds are fine, different code or weights are not)"
             )
@@ -120,13 +108,13 @@ class HeadOptimizer:
         """Continue from :meth:`state_dict`; learning rate, decay and clip stay those of the config."""
         kind = type(self._optimizer).__name__
         if state["type"] != kind:
-            raise AgentError(
+            raise UserError(
                 f"the checkpoint's {self.name} optimiser is {state['type']}, the config asks for {kind}; resume with "
                 "the same type, or start anew from its weights with model_file="
             )
         for key, value in state["moments"].items():
             if value.dim() and value.shape != self._flat.shape:
-                raise AgentError(
+                raise UserError(
                     f"the checkpoint's {self.name} optimiser has {value.numel()} numbers in {key}, "
                     f"this network has {self._flat.numel()} parameters"
                 )

@@ -1,4 +1,4 @@
-"""PPO's losses (Schulman et al. 2017, eq. 7) as pure functions of one minibatch, and the terms other methods share."""
+"""PPO's losses (Schulman et al. 2017, eq. 7) as pure functions of a minibatch, with terms that other methods share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def critic_loss(value: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error, without a factor of one half."""
+    """Mean squared error of ``value`` and ``target`` [B], without a factor of one half."""
     return (target - value).square().mean()
 
 

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from mimickit_hydra.agents import state
 from mimickit_hydra.agents.denoiser import Denoiser, require_diffusers
 from mimickit_hydra.agents.ema import AveragedModel
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.normalizers import ObsNormalizer
-from mimickit_hydra.agents.prior_config import PriorConfig
-from mimickit_hydra.config.one_line import suggestion
+from mimickit_hydra.agents.prior_config import PriorConfig, WindowSettings, load_prior_config
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.foreign import read_torch
 
-SAMPLERS = ("ddpm", "ddim")
 _ALIAS = ("ema_dmodel.model.", "dmodel.")  # the same tensors under two names
 
 
@@ -60,16 +59,12 @@ class DiffusionPrior(nn.Module):
         """The network to use once trained: the average if there is one."""
         return self.dmodel if self.ema_dmodel is None else self.ema_dmodel.ema_model
 
-    # ------------------------------------------------------------------------------------------------------ statistics
-
     def normalize(self, windows: Tensor) -> Tensor:
         """Raw windows [..., L * C] -> normalised ones, channel by channel, unclamped."""
         return self.obs_normalizer.normalize(windows.unflatten(-1, (-1, self.channels))).flatten(-2)
 
     def unnormalize(self, windows: Tensor) -> Tensor:
         return self.obs_normalizer.unnormalize(windows.unflatten(-1, (-1, self.channels))).flatten(-2)
-
-    # -------------------------------------------------------------------------------------------------------- diffusion
 
     def _noise_levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ and √(1−ᾱ) of diffusion times [G], as [G, 1, 1]."""
@@ -101,8 +96,6 @@ class DiffusionPrior(nn.Module):
             predicted = (noisy - signal * (signal * noisy - spread * predicted)) / spread
         return (predicted - noise).square().mean(-1).T
 
-    # ---------------------------------------------------------------------------------------------------------- samples
-
     def _scheduler(self, sampler: str) -> Any:
         from diffusers import DDIMScheduler, DDPMScheduler
 
@@ -115,29 +108,22 @@ class DiffusionPrior(nn.Module):
                 clip_sample=False,
             )
         except NotImplementedError:
-            raise AgentError(
+            raise UserError(
                 f"noise_schedule_mode: diffusers has no schedule {self.config.noise_schedule_mode!r}; "
                 "MimicKit's is squaredcos_cap_v2"
             ) from None
 
     @torch.no_grad()
     def sample(
-        self,
-        start: Tensor,
-        sampler: str = "ddpm",
-        inference_steps: int = 10,
-        network: nn.Module | None = None,
+        self, start: Tensor, sampler: str = "ddpm", inference_steps: int = 10, network: nn.Module | None = None
     ) -> Tensor:
         """Normalised windows from noise ``start`` [B, L * C]: the last step's estimate of the clean window.
 
         ``ddpm`` takes all T steps, ``ddim`` (Song et al. 2021) ``inference_steps`` and no further noise.
         """
-        if sampler not in SAMPLERS:
-            near = suggestion(sampler, SAMPLERS)
-            raise AgentError(f"agent.gsi_sampler: found {sampler!r}, allowed are {', '.join(SAMPLERS)}{near}")
         steps = self.config.T if sampler == "ddpm" else inference_steps
         if not 1 <= steps <= self.config.T:
-            raise AgentError(f"agent.gsi_inference_steps: found {steps}, allowed are 1 to {self.config.T}")
+            raise UserError(f"agent.gsi_inference_steps: found {steps}, allowed are 1 to {self.config.T}")
         network = self.best if network is None else network
         scheduler = self._scheduler(sampler)
         scheduler.set_timesteps(steps)
@@ -160,15 +146,26 @@ class DiffusionPrior(nn.Module):
         return torch.cat(out).unflatten(-1, (frames, self.channels))
 
 
-def prior_channels(weights: Mapping[str, Tensor], where: str) -> int:
-    """Channels of a frame, read off the weights; AgentError if they are not a prior's."""
+def load_prior(config_file: Path, model_file: Path) -> tuple[DiffusionPrior, WindowSettings]:
+    """A prior from its two files, and what its windows show; UserError for what cannot be read or does not fit."""
+    config, window = load_prior_config(config_file)
+    weights = read_weights(model_file)
     if "dmodel.proj_in.weight" not in weights:
-        raise AgentError(f"{where}: holds no diffusion prior (no dmodel.proj_in.weight in it)")
-    return int(weights["dmodel.proj_in.weight"].shape[1])
+        raise UserError(f"{model_file}: holds no diffusion prior (no dmodel.proj_in.weight in it)")
+    shape = list(weights["dmodel.proj_in.weight"].shape)
+    width = config.num_attention_heads * config.attention_head_dim
+    if len(shape) != 2 or shape[0] != width or config.num_layers > len(weights):
+        raise UserError(
+            f"{model_file} does not fit its configuration {config_file.name}: num_attention_heads * attention_head_dim "
+            f"is {width} and num_layers {config.num_layers}; its dmodel.proj_in.weight is {shape}"
+        )
+    prior = DiffusionPrior(config, shape[1])
+    load_prior_weights(prior, weights, str(model_file))
+    return prior, window
 
 
 def load_prior_weights(prior: DiffusionPrior, weights: Mapping[str, Tensor], where: str) -> None:
-    """Strictly, but the second name of the network may be missing. AgentError naming what does not fit."""
+    """Load weights strictly, but for the network's second name. UserError naming what does not fit."""
     known = dict(weights)
     wanted = prior.state_dict()
     for name in wanted:
@@ -178,25 +175,19 @@ def load_prior_weights(prior: DiffusionPrior, weights: Mapping[str, Tensor], whe
                 known[name] = known[source]
     try:
         state.check_names_and_shapes(known, wanted)
-    except AgentError as error:
+    except UserError as error:
         text = str(error).replace("the model does not fit this agent", f"{where} does not fit its configuration")
-        raise AgentError(text.split("; check")[0]) from None
+        raise UserError(text.split("; check")[0]) from None
     prior.load_state_dict(known)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name of a prior's ``model.pt``, on the CPU."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds, and none the user's to tell apart
-        raise AgentError(f"{path}: not a model that can be read: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise AgentError(f"{path}: holds no named tensors")
-    return dict(found)
+    return state.plain_weights(read_torch(path), str(path))
 
 
 def diffusion_times(steps: Sequence[int], total: int, device: torch.device) -> Tensor:
-    """``agent.diffusion_steps`` as int64 [K]; AgentError if one is not a time of the prior."""
+    """``agent.diffusion_steps`` as int64 [K]; UserError if one is not a time of the prior."""
     if not steps or not all(0 <= step < total for step in steps):
-        raise AgentError(f"agent.diffusion_steps: found {list(steps)}, needs one or more times from 0 to {total - 1}")
+        raise UserError(f"agent.diffusion_steps: found {list(steps)}, needs one or more times from 0 to {total - 1}")
     return torch.tensor(list(steps), dtype=torch.int64, device=device)

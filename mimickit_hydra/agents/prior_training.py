@@ -1,4 +1,4 @@
-"""Training a diffusion prior on windows drawn from the clips as it goes."""
+"""Trains a diffusion prior on windows that are drawn from the clips as it goes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mimickit_hydra.agents.comm import Comm
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.prior import DiffusionPrior
 from mimickit_hydra.agents.prior_config import PriorConfig
+from mimickit_hydra.distributed import Comm
+from mimickit_hydra.errors import UserError
 
 WEIGHT_DECAY = 0.01
 
@@ -37,7 +37,7 @@ class PriorTrainer:
     def fit(self, output: Callable[[int, float], None]) -> None:
         """Train to ``num_iterations``; ``output(iteration, loss)`` every ``output_iter`` iterations and at the end.
 
-        The loss is the mean since the last output. AgentError if it is not finite.
+        The loss is the mean since the last output. UserError if it is not finite.
         """
         while self.iteration < self.config.num_iterations:
             self.step()
@@ -45,7 +45,7 @@ class PriorTrainer:
                 output(self.iteration, self._mean_loss())
 
     def step(self) -> None:
-        """One minibatch; nothing is read back."""
+        """Train on one minibatch; nothing is read back from the device."""
         self.prior.train()
         windows = self.prior.normalize(self._draw(self.config.batch_size))
         times = torch.randint(self.config.T, (windows.shape[0],), device=windows.device)
@@ -66,6 +66,6 @@ class PriorTrainer:
         self._loss_sum.zero_()
         self._losses = 0
         if not mean < float("inf"):
-            raise AgentError(f"the prior's loss is {mean} at iteration {self.iteration}; try a smaller prior.lr")
+            raise UserError(f"the prior's loss is {mean} at iteration {self.iteration}; try a smaller prior.lr")
         self.prior.eval()
         return mean

@@ -1,4 +1,4 @@
-"""Samples that outlive an iteration: rings of rows whose fill level the host knows, so that nothing waits for data."""
+"""Replay buffers: rings of rows whose fill level the host knows, so that nothing waits for the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.errors import UserError
 
 
 class Ring:
@@ -22,7 +22,7 @@ class Ring:
 
     @property
     def fill(self) -> int:
-        """How many rows there are."""
+        """The number of rows in the ring."""
         return min(self.pushed, self.capacity)
 
     def push(self, rows: Tensor) -> None:
@@ -43,10 +43,10 @@ class Ring:
         return {"rows": self._rows[: self.fill].clone(), "pushed": self.pushed, "capacity": self.capacity}
 
     def load_state_dict(self, state: Mapping[str, Any], key: str) -> None:
-        """Continue from :meth:`state_dict`; AgentError naming ``key`` if it is of another size."""
+        """Continue from :meth:`state_dict`; UserError naming ``key`` if it is of another size."""
         found, wanted = (int(state["capacity"]), state["rows"].shape[1]), (self.capacity, self._rows.shape[1])
         if found != wanted:
-            raise AgentError(
+            raise UserError(
                 f"the checkpoint's {key} holds {found[0]} samples of {found[1]} numbers, this run's {wanted[0]} of "
                 f"{wanted[1]}; resume with the same num_envs, env and agent keys, or use model_file= for weights alone"
             )

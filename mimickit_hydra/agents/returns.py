@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mimickit_hydra.agents.comm import Comm
+from mimickit_hydra.distributed import Comm
 from mimickit_hydra.envs.done import DONE_FAIL, DONE_NULL, DONE_SUCC
 
 
@@ -38,6 +38,11 @@ def td_lambda_return(reward: Tensor, next_value: Tensor, done: Tensor, discount:
     return returns
 
 
+def correction(values: Tensor) -> int:
+    """The correction for an unbiased variance of all ``values``: 1, and 0 for a single one, which has none."""
+    return min(1, values.numel() - 1)
+
+
 class NormalizedAdvantage(NamedTuple):
     adv: Tensor  # [T, N]
     mean: Tensor  # []
@@ -49,10 +54,10 @@ def normalize_advantage(
 ) -> NormalizedAdvantage:
     """Advantages [T, N] standardised by the statistics of the rows with ``mask`` 1 (None = all), clamped to ±clip.
 
-    Mean and unbiased variance are taken per process and then averaged over processes.
+    Mean and unbiased variance are taken per process and then averaged over processes; that of one sample is 0.
     """
     if mask is None:
-        var, mean = torch.var_mean(adv)
+        var, mean = torch.var_mean(adv, correction=correction(adv))
     else:
         count = mask.sum()
         mean = (adv * mask).sum() / count.clamp_min(1.0)

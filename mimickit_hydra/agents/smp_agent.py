@@ -8,32 +8,23 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.normalizers import DiffNormalizer
-from mimickit_hydra.agents.prior import (
-    DiffusionPrior,
-    diffusion_times,
-    load_prior_weights,
-    prior_channels,
-    read_weights,
-)
-from mimickit_hydra.agents.prior_config import CONFIG_NAME, PriorConfig, WindowSettings, load_prior_config
+from mimickit_hydra.agents.prior import DiffusionPrior, diffusion_times, load_prior
+from mimickit_hydra.agents.prior_config import WindowSettings
+from mimickit_hydra.agents.returns import correction
+from mimickit_hydra.agents.schema import SMPAgentConfig
 from mimickit_hydra.agents.style_agent import StyleAgent
-from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.config.paths import resolve_data_file
-from mimickit_hydra.config.schema import SMPAgentConfig
+from mimickit_hydra.errors import UserError
 
 
 class SMPAgent(StyleAgent):
-    """The reward falls with the error the prior makes in finding noise that was mixed into the motion.
+    """SMP's agent: the reward falls with the prior's error in finding noise that was mixed into the motion.
 
     ``disc_obs`` are windows [T, N, L * C]. The prior is part of the model and of its checkpoints; it is never trained
     here and always evaluated without dropout.
     """
 
     config: SMPAgentConfig
-
-    # ------------------------------------------------------------------------------------------------------------ prior
 
     @property
     def prior(self) -> DiffusionPrior:
@@ -49,77 +40,43 @@ class SMPAgent(StyleAgent):
 
     def _build_networks(self) -> None:
         super()._build_networks()
-        prior, window = self._load_prior()
+        prior, window = load_prior(Path(self.config.smp_prior_cfg), Path(self.config.smp_prior_model))
         self._frames = window.num_disc_obs_steps
         self._check_window(prior, window)
         prior.requires_grad_(False)
         self.net._prior_model = prior.eval()
         self._times = diffusion_times(self.config.diffusion_steps, prior.config.T, self.device)
 
-    def _load_prior(self) -> tuple[DiffusionPrior, WindowSettings]:
-        model_file = _find("agent.smp_prior_model", self.config.smp_prior_model)
-        beside = model_file.parent / CONFIG_NAME  # where mimickit prior train puts it
-        try:
-            config_file = _find("agent.smp_prior_cfg", self.config.smp_prior_cfg)
-        except AgentError:
-            if not beside.is_file():
-                raise
-            config_file = beside
-        config, window = load_prior_config(config_file)
-        weights = read_weights(model_file)
-        prior = DiffusionPrior(config, prior_channels(weights, str(model_file)))
-        load_prior_weights(prior, weights, str(model_file))
-        return prior, window
-
     def _check_window(self, prior: DiffusionPrior, window: WindowSettings) -> None:
         """The prior must have been trained on what this env shows."""
         size = int(getattr(self.env, "disc_obs_size", 0))
         expected = window.num_disc_obs_steps * prior.channels
         if size != expected:
-            raise AgentError(
+            raise UserError(
                 f"agent.smp_prior_model: the prior knows windows of {window.num_disc_obs_steps} frames of "
                 f"{prior.channels} numbers, this env shows {size} numbers instead of {expected}; set env's "
                 "num_disc_obs_steps, root_height_obs, disc_dof_vel_obs and key_bodies as in the prior's env_config.yaml"
             )
-        self._check_frequency(prior.config)
+        found, wanted_freq = round(1.0 / self.env.control_dt), prior.config.control_freq
+        if found != wanted_freq:
+            raise UserError(f"engine.control_freq: found {found} Hz, but the prior's frames are {wanted_freq} Hz")
         shown = getattr(self.env, "window_settings", None) or {}
         for key, value in shown.items():
             wanted = getattr(window, key)
             wanted, value = (len(wanted), len(value)) if key == "key_bodies" else (wanted, value)
             if wanted != value:
-                raise AgentError(
+                raise UserError(
                     f"env.{key}: found {value}, but the prior was trained with {wanted}; a prior that fits comes from "
                     "mimickit prior train DIR with this run's env=, character= and motion="
                 )
 
-    def _check_frequency(self, config: PriorConfig) -> None:
-        found = round(1.0 / self.env.control_dt)
-        if found != config.control_freq:
-            raise AgentError(
-                f"engine.control_freq: found {found} Hz, but the prior's frames are {config.control_freq} Hz"
-            )
-
-    # ---------------------------------------------------------------------------------------------------------- rollout
-
     def _build_buffer(self) -> None:
         super()._build_buffer()
-        config = self.config
-        if config.smp_eval_batch_size < 1:
-            raise AgentError(f"agent.smp_eval_batch_size: found {config.smp_eval_batch_size}, must be 1 or more")
-        if config.enable_gsi:
-            self._init_generated_starts()
-
-    def _init_generated_starts(self) -> None:
-        config = self.config
-        sizes = (config.gsi_buffer_size, config.gsi_regen_num_motions, config.gsi_batch_size)
-        if not sizes[0] >= sizes[1] >= sizes[2] >= 1:
-            raise AgentError(
-                "agent.gsi_buffer_size, gsi_regen_num_motions, gsi_batch_size: found "
-                f"{', '.join(map(str, sizes))}; each must be at least the next, and the last at least 1"
-            )
-        if not hasattr(self.env, "init_gsi_buffer"):
-            raise AgentError("agent.enable_gsi: this env cannot start from generated motion; use env=smp")
-        self.env.init_gsi_buffer(self._generate(config.gsi_buffer_size))
+        if self.config.enable_gsi:
+            if not hasattr(self.env, "init_gsi_buffer"):
+                raise UserError("agent.enable_gsi: this env cannot start from generated motion; use env=smp")
+            symmetric = self.config.gsi_rotations == "symmetric"
+            self.env.init_gsi_buffer(self._generate(self.config.gsi_buffer_size), symmetric=symmetric)
 
     @torch.no_grad()
     def _generate(self, count: int) -> Tensor:
@@ -131,8 +88,6 @@ class SMPAgent(StyleAgent):
 
     def _judged_size(self) -> int:
         return self._frames * self.prior.channels
-
-    # ----------------------------------------------------------------------------------------------------------- reward
 
     def _score(self, disc_obs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """As described there, of raw windows [S, L * C] under this iteration's loss statistics.
@@ -146,14 +101,14 @@ class SMPAgent(StyleAgent):
         reward = self.config.smp_reward_scale * torch.exp(-self.config.sds_loss_scale * relative)
         scalars: dict[str, Tensor] = {}
         for name, values in (("smp_reward", reward), ("sds_loss", losses.mean(-1))):
-            std, mean = torch.std_mean(values)
+            std, mean = torch.std_mean(values, correction=correction(values))
             scalars |= {f"{name}_mean": mean, f"{name}_std": std}
         return self.config.smp_reward_weight * reward, {
             name: scalars[name] for name in ("smp_reward_mean", "smp_reward_std", "sds_loss_mean", "sds_loss_std")
         }
 
     def _score_losses(self, windows: Tensor, noise: Tensor | None = None) -> Tensor:
-        """[S, K]: the prior's mean squared error in the noise, at each of ``diffusion_steps``.
+        """The prior's mean squared error [S, K] in the noise, at each of ``diffusion_steps``.
 
         On CUDA the prior multiplies in bfloat16: its error moves by a per cent or so, far below the spread of the noise
         drawn here, and an iteration is a sixteenth shorter.
@@ -168,8 +123,6 @@ class SMPAgent(StyleAgent):
             with torch.autocast("cuda", torch.bfloat16, enabled=rows.is_cuda):
                 out.append(self.prior.score_losses(rows, self._times, mixed_in))
         return torch.cat(out)
-
-    # ------------------------------------------------------------------------------------------------------- statistics
 
     @property
     def _sds_open(self) -> bool:
@@ -188,10 +141,3 @@ class SMPAgent(StyleAgent):
             with self._section("update"):
                 self.env.add_gsi_samples(self._generate(config.gsi_regen_num_motions))  # type: ignore[attr-defined]
         return row
-
-
-def _find(key: str, path: str) -> Path:
-    try:
-        return resolve_data_file(path)
-    except UserError as error:
-        raise AgentError(f"{key}: {error}; train a prior with: mimickit prior train DIR") from None

@@ -1,4 +1,4 @@
-"""What the methods share whose reward comes from a judge of motion, a discriminator or a prior."""
+"""The base of methods whose reward comes from a judge of motion: a discriminator or a prior."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mimickit_hydra.agents.ppo_agent import PPOAgent
-from mimickit_hydra.config.schema import AMPAgentConfig, SMPAgentConfig
+from mimickit_hydra.agents.schema import AMPAgentConfig, SMPAgentConfig
 
 
 class StyleAgent(PPOAgent):
@@ -18,7 +18,7 @@ class StyleAgent(PPOAgent):
     config: AMPAgentConfig | SMPAgentConfig
 
     def _judged_size(self) -> int:
-        """D."""
+        """The size D of what the judge sees of a step."""
         raise NotImplementedError
 
     def _score(self, disc_obs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -31,6 +31,7 @@ class StyleAgent(PPOAgent):
         self.buffer.add_field("train_reward")
 
     def _record_step(self, t: int, info: Mapping[str, Tensor]) -> None:
+        super()._record_step(t, info)
         self.buffer["disc_obs"][t].copy_(info["disc_obs"])
 
     @torch.no_grad()

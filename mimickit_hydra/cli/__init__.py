@@ -1,1 +1,1 @@
-"""The commands: parse, call, print. Heavy imports live inside functions."""
+"""The commands, one module each: parse, call, print. Heavy imports stay inside functions."""

@@ -1,4 +1,4 @@
-"""``mimickit assets list`` and ``mimickit assets fetch NAME ...``: the characters that are here, and more of them."""
+"""``mimickit assets``: lists the characters that are here, and fetches more of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from mimickit_hydra.assets import fetch
     from mimickit_hydra.cli.text import columns
-    from mimickit_hydra.config import fetch
 
     if args.action == "list":
         print("\n".join(columns([(name, where) for name, where, _ in fetch.listing()])))

@@ -1,10 +1,13 @@
-"""``mimickit completion bash``: commands, groups, options and keys complete with the tab key."""
+"""``mimickit completion bash``: completion of commands, groups, options and keys in the shell."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
+
+from mimickit_hydra.cli.folders import take_from
 
 # Bash splits words at = and :, so the word under the cursor is cut out of the line here, and what stands before the
 # last = or : in it is taken off the candidates again.
@@ -41,7 +44,7 @@ _FLAG_VALUES = {
 }
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Any, whole: argparse.ArgumentParser) -> None:
     parser = subparsers.add_parser(
         "completion",
         help='shell completion: eval "$(mimickit completion bash)"',
@@ -49,36 +52,31 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("shell", choices=["bash", "query"], metavar="bash", help="the shell")
     parser.add_argument("line", nargs="?", default="", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=lambda args: run(args, whole))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.shell == "bash":
         print(BASH, end="")
     else:
-        print("\n".join(candidates(args.line)))
+        print("\n".join(candidates(args.line, parser)))
     return 0
 
 
-def candidates(line: str) -> list[str]:
-    """What may stand in the place of the last word of ``line``, which ends at the cursor."""
+def candidates(line: str, parser: argparse.ArgumentParser) -> list[str]:
+    """The words that may stand in the place of the last word of ``line``, which ends at the cursor."""
     words = line.split()
     current = "" if not line or line[-1].isspace() else words.pop()
+    words = take_from(words)
     if len(words) > 1 and words[1].endswith("train.py"):  # python train.py ...
         words = [words[0], "train", *words[2:]]
     if len(words) < 2:
-        return _starting(_commands(), current)
-    return _starting(_arguments(words[1], words[2:], current), current)
+        return _starting(list(_choices(parser)), current)
+    return _starting(_arguments(parser, words[1], words[2:], current), current)
 
 
 def _starting(options: Sequence[str], current: str) -> list[str]:
     return [option for option in options if option.startswith(current)]
-
-
-def _commands() -> list[str]:
-    from mimickit_hydra.cli.main import make_parser
-
-    return list(_choices(make_parser()))
 
 
 def _choices(parser: argparse.ArgumentParser) -> dict[str, Any]:
@@ -88,33 +86,32 @@ def _choices(parser: argparse.ArgumentParser) -> dict[str, Any]:
     return {}
 
 
-def _arguments(command: str, before: Sequence[str], current: str) -> list[str]:
-    from mimickit_hydra.config.catalog import groups
+def _arguments(parser: argparse.ArgumentParser, command: str, before: Sequence[str], current: str) -> list[str]:
+    from mimickit_hydra.config.groups import groups
 
     if command == "train":
         if before and before[-1] in _FLAG_VALUES:
             return list(_FLAG_VALUES[before[-1]])
         if before and before[-1] == "--from":
             return []  # bash completes directories
-        return list(_TRAIN_FLAGS) if current.startswith("-") else _overrides(current)
+        return list(_TRAIN_FLAGS) if current.startswith("-") else _overrides(current, before)
     if command == "list":
-        return list(groups()) if not before else []
+        from mimickit_hydra.cli.listing import REGISTERED
+
+        return [*groups(), "pairs", *REGISTERED] if not before else []
     if command == "explain":
-        return _overrides(current) if before else [text.rstrip("=") for text in _overrides(current)]
+        return _overrides(current, before) if before else [text.rstrip("=") for text in _overrides(current)]
     if command == "doctor" and not current.startswith("-"):
-        return _overrides(current)
+        return _overrides(current, before)
     if command == "diff":
         return groups()["experiment"].option_names() if len(before) < 2 else []
     if command == "completion":
         return ["bash"]
-    return _of_parser(command, current) if not before or current.startswith("-") else []
+    return _of_parser(_choices(parser).get(command), current) if not before or current.startswith("-") else []
 
 
-def _of_parser(command: str, current: str) -> list[str]:
-    """Subcommands or flags of any other command, as its parser has them."""
-    from mimickit_hydra.cli.main import make_parser
-
-    parser = _choices(make_parser()).get(command)
+def _of_parser(parser: argparse.ArgumentParser | None, current: str) -> list[str]:
+    """Subcommands or flags of a command other than train, read from its parser."""
     if parser is None:
         return []
     if current.startswith("-"):
@@ -122,43 +119,56 @@ def _of_parser(command: str, current: str) -> list[str]:
     return list(_choices(parser))
 
 
-def _overrides(current: str) -> list[str]:
-    """Options after ``group=``, values after a key with a fixed choice, else groups and keys one level at a time."""
+def _overrides(current: str, before: Sequence[str] = ()) -> list[str]:
+    """Options after ``group=``, values after a key with a fixed choice, else groups and keys, a level at a time."""
     key, equals, value = current.partition("=")
     if not equals:
-        return _keys(current)
+        return _keys(current, before)
     done = value.rpartition(",")[0]
     start = f"{key}={done}," if done else f"{key}="
-    return [start + option for option in _values(key)]
+    return [start + option for option in _values(key, before)]
 
 
-def _values(key: str) -> Sequence[str]:
-    from mimickit_hydra.config.catalog import groups
+def _values(key: str, before: Sequence[str]) -> Sequence[str]:
+    from mimickit_hydra.config.groups import groups
 
     if key in groups():
         return groups()[key].option_names()
-    from mimickit_hydra.config.rules import RULES
+    from omegaconf import OmegaConf
 
-    if key in RULES:
-        return RULES[key].names
-    value = _leaves().get(key)
-    return ("true", "false") if isinstance(value, bool) else ()
+    from mimickit_hydra.config.fields import declared
+
+    cfg = _composed(before)
+    if (found := declared(cfg, key)) and (rule := found[1].metadata.get("rule")):
+        return list(rule.names)
+    return ("true", "false") if isinstance(OmegaConf.select(cfg, key), bool) else ()
 
 
-def _keys(current: str) -> list[str]:
-    from mimickit_hydra.config.catalog import groups, schema_fields
+def _keys(current: str, before: Sequence[str]) -> list[str]:
+    from mimickit_hydra.config.compose import flatten
+    from mimickit_hydra.config.groups import groups
+    from mimickit_hydra.config.overrides import ALIASES
+    from mimickit_hydra.config.schema import RunConfig
+    from mimickit_hydra.envs.term_schema import KINDS, TABLES
+    from mimickit_hydra.plugins import EVENTS
 
     parent = current.rpartition(".")[0]
     if not parent:
-        names = list(schema_fields()["RunConfig"])
-        found = [f"{name}=" for name in dict.fromkeys([*groups(), *names])]
+        names = [field.name for field in dataclasses.fields(RunConfig)]
+        found = [f"{name}=" for name in dict.fromkeys([*groups(), *names, *ALIASES])]
         return [*found, *(f"{current}." for name in groups() if name == current)]
     prefix = f"{parent}."
-    steps = [key[len(prefix) :].partition(".") for key in _leaves() if key.startswith(prefix)]
+    leaves = [key for key in flatten(_composed(before), resolve=True) if key.removeprefix("env.") not in TABLES]
+    named = {**KINDS, "critic_observations": KINDS["observations"], "events": EVENTS}
+    leaves += [f"env.{table}.{name}.term" for table, registry in named.items() for name in registry]
+    steps = [key[len(prefix) :].partition(".") for key in leaves if key.startswith(prefix)]
     return list(dict.fromkeys(f"{prefix}{name}{'.' if dot else '='}" for name, dot, _ in steps))
 
 
-def _leaves() -> dict[str, Any]:
-    from mimickit_hydra.config.compose import compose, flatten
+def _composed(before: Sequence[str]) -> Any:
+    """The config of the options that are chosen on the line already."""
+    from mimickit_hydra.config.compose import compose
+    from mimickit_hydra.config.groups import groups
 
-    return flatten(compose([]), resolve=True)
+    words = [(word.partition("=")[0], word.partition("=")[2], word) for word in before]
+    return compose([word for key, value, word in words if key in groups() and value in groups()[key].option_names()])

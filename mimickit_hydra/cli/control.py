@@ -1,8 +1,9 @@
-"""``mimickit attach`` and ``mimickit cancel``: look on at a run, or ask runs to save and stop."""
+"""``mimickit attach`` and ``mimickit cancel``: follow a run, or ask runs to save and stop."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.foreign import check_plain_file
+from mimickit_hydra.sweeps.report import shown
+from mimickit_hydra.waiting import waiting_for
 
 if TYPE_CHECKING:
-    from mimickit_hydra.runtime.runs import Run
+    from mimickit_hydra.runs.find import Run
 
 _POLL_S = 0.5
 _ASK_S = 10.0  # how often Slurm is asked whether the job is still there
@@ -44,13 +48,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run_attach(args: argparse.Namespace) -> int:
     from mimickit_hydra.cli.status import runs_below
-    from mimickit_hydra.runtime.runs import BUSY
+    from mimickit_hydra.runs.find import BUSY
 
     found = runs_below([args.dir] if args.dir else [])
     living = [entry for entry in found if entry.state == "running"] or [e for e in found if e.state in BUSY]
     if len(living) != 1:
-        from mimickit_hydra.cli.sweep import shown
-
         if not living:
             raise UserError("no run is running there; see mimickit status")
         names = ", ".join(shown(entry.path) for entry in living[:5]) + (" ..." if len(living) > 5 else "")
@@ -64,7 +66,7 @@ def attach(run: Run) -> int:
         verb = "switch-client" if os.environ.get("TMUX") else "attach-session"
         return subprocess.run(["tmux", verb, "-t", f"={detail.job_id}"]).returncode
     output = run.path / "output.log"
-    if not output.exists() and run.state == "running":
+    if not output.is_file() and run.state == "running":
         where = f"process {detail.pid} on {detail.host}"
         raise UserError(f"{run.path}: {where} prints to its own terminal; its rows are in {run.path / 'log.txt'}")
     try:
@@ -75,27 +77,46 @@ def attach(run: Run) -> int:
 
 
 def _follow(run: Run, output: Path) -> None:
-    """Print what the run prints until it is over."""
-    from mimickit_hydra.runtime.jobs import Jobs
-    from mimickit_hydra.runtime.runs import BUSY, look_at
+    """Print the output of a run until it is over."""
+    from mimickit_hydra.runs.find import BUSY, look_at
+    from mimickit_hydra.runs.jobs import Jobs
 
     position: int | None = None
     jobs, asked = Jobs(), time.monotonic()
-    while True:
-        if time.monotonic() - asked > _ASK_S:
-            jobs, asked = Jobs(), time.monotonic()
-        over = look_at(run.path, jobs, waits=run.sweep is not None).state not in BUSY
-        if output.exists():
-            with open(output, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                file.seek(max(0, size - _TAIL) if position is None else min(position, size))
-                text = file.read()
-                position = file.tell()
-            sys.stdout.write(text.decode("utf-8", "replace"))
-            sys.stdout.flush()
-        if over:
-            return
-        time.sleep(_POLL_S)
+    with contextlib.ExitStack() as silent:
+        silent.enter_context(waiting_for(lambda: _cause(run)))
+        while True:
+            if time.monotonic() - asked > _ASK_S:
+                jobs, asked = Jobs(), time.monotonic()
+            over = look_at(run.path, jobs, waits=run.sweep is not None).state not in BUSY
+            if output.is_file():
+                silent.close()
+                position = _print_rest(output, position)
+            if over:
+                return
+            time.sleep(_POLL_S)
+
+
+def _cause(run: Run) -> str:
+    """What a run without output waits for, with squeue's reason where there is one."""
+    from mimickit_hydra.runs.jobs import Jobs
+
+    detail = run.detail
+    who = f"{detail.launcher} {detail.job_id}" if detail.job_id else "whoever runs the sweep"
+    reason = Jobs().reasons.get(detail.job_id or "") if detail.launcher == "slurm" else None
+    return f"{who} to start {shown(run.path)}" + (f": {reason}" if reason else "")
+
+
+def _print_rest(output: Path, position: int | None) -> int:
+    """Print what was written after ``position``, or the end of the file, and return where it ends now."""
+    check_plain_file(output)
+    with open(output, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - _TAIL) if position is None else min(position, size))
+        text, end = file.read(), file.tell()
+    sys.stdout.write(text.decode("utf-8", "replace"))
+    sys.stdout.flush()
+    return end
 
 
 # --------------------------------------------------------------------------------------------------------------- cancel
@@ -103,7 +124,7 @@ def _follow(run: Run, output: Path) -> None:
 
 def run_cancel(args: argparse.Namespace) -> int:
     from mimickit_hydra.cli.status import runs_below
-    from mimickit_hydra.runtime.runs import BUSY
+    from mimickit_hydra.runs.find import BUSY
 
     chosen = [entry for entry in runs_below(args.dir) if entry.state in BUSY]
     if not chosen:
@@ -116,10 +137,9 @@ def run_cancel(args: argparse.Namespace) -> int:
 
 
 def _stop_runners(chosen: Sequence[Run], whole: Collection[Path]) -> None:
-    """Stop the processes that work through a whole sweep first, so that they start no other run of it."""
-    from mimickit_hydra.cli.sweep import shown
-    from mimickit_hydra.runtime.jobs import living_runner, stop
-    from mimickit_hydra.runtime.state_file import RunState
+    """Stop the processes that work through whole sweeps first, so that they start no further run."""
+    from mimickit_hydra.runs.jobs import living_runner, stop
+    from mimickit_hydra.runs.state import RunState
 
     runners = {sweep: living_runner(sweep) for sweep in sorted(whole)}
     for entry in chosen:
@@ -129,17 +149,17 @@ def _stop_runners(chosen: Sequence[Run], whole: Collection[Path]) -> None:
             and entry.detail.launcher == "packed"
             and entry.detail.job_id is not None
         ):
-            runners[entry.sweep] = RunState(launcher="packed", job_id=entry.detail.job_id)
+            detail = entry.detail
+            runners[entry.sweep] = RunState(launcher="packed", job_id=detail.job_id, job_born=detail.job_born)
     for sweep, runner in runners.items():
         if runner is not None:
             print(f"{shown(sweep)}: {stop(runner)}")
 
 
 def _stop_one(entry: Run, whole: Collection[Path]) -> bool:
-    """Stop a run, or see to it that it does not start; say so. False where that is not possible."""
-    from mimickit_hydra.cli.sweep import shown
-    from mimickit_hydra.runtime.jobs import JobError, stop
-    from mimickit_hydra.runtime.state_file import STOPPED, update_state
+    """Stop a run, or keep it from starting, and say so; False where that is not possible."""
+    from mimickit_hydra.runs.jobs import JobError, stop
+    from mimickit_hydra.runs.state import STOPPED, update_state
 
     started_by_runner = entry.sweep is not None and entry.detail.launcher in ("local", "packed")
     try:

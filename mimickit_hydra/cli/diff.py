@@ -1,4 +1,4 @@
-"""``mimickit diff A B``: what differs between two runs, experiments or override lists."""
+"""``mimickit diff A B``: prints what differs between two runs, experiments or override lists."""
 
 from __future__ import annotations
 

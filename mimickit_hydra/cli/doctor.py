@@ -1,4 +1,4 @@
-"""``mimickit doctor [OVERRIDES]``: can this machine, and can this run, do what they are to do?"""
+"""``mimickit doctor [OVERRIDES]``: checks this machine, every engine and, with overrides, a run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mimickit_hydra.config.files import NamedFile
+    from mimickit_hydra.checks.reading import HintedFile
     from mimickit_hydra.config.presets import Preset
     from mimickit_hydra.config.schema import RunConfig
-    from mimickit_hydra.runtime.health import Finding
+    from mimickit_hydra.doctor.health import Finding
 
 USABLE, UNUSABLE = 0, 1
 
@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Report:
-    """What was found so far; prints each part as it is known, unless JSON is asked for."""
+    """The findings so far; each part is printed as soon as it is known, unless JSON is asked for."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from mimickit_hydra.cli.train import expand
         from mimickit_hydra.config.compose import compose, drop_hydra, to_run
-        from mimickit_hydra.config.one_line import one_line
+        from mimickit_hydra.config.messages import one_line
+        from mimickit_hydra.runs.repeat import expand
 
         self.args = args
         self.overrides: list[str] = expand(list(args.overrides))
@@ -69,7 +69,7 @@ class _Report:
         self.run: RunConfig = to_run(self.cfg)
         self.one_line = one_line
         self.findings: dict[str, list[Finding]] = {}
-        self.files: list[NamedFile] = []
+        self.files: list[HintedFile] = []
         self.preset: Preset | None = None
 
     @property
@@ -78,7 +78,7 @@ class _Report:
 
     @property
     def usable(self) -> bool:
-        from mimickit_hydra.runtime.health import FAIL
+        from mimickit_hydra.doctor.health import FAIL
 
         needed = [*self.findings.get("run", []), *self.findings.get("machine", []), *self.findings.get("smoke", [])]
         needed += [finding for finding in self.findings.get("engines", []) if finding.topic == self.engine]
@@ -90,7 +90,7 @@ class _Report:
     # ---------------------------------------------------------------------------------------------------------- looks
 
     def look_at_run(self) -> None:
-        from mimickit_hydra.config.files import named_files
+        from mimickit_hydra.checks.reading import named_files
         from mimickit_hydra.config.presets import compare_with_preset
 
         self._print_config()
@@ -99,14 +99,14 @@ class _Report:
         self._add("run", [*self._check_config(), self._check_files(), *self._check_preset()])
 
     def look_at_machine(self) -> None:
-        from mimickit_hydra.runtime.health import check_machine
+        from mimickit_hydra.doctor.health import check_machine
 
         self._add("machine", check_machine(self.run.out_dir if self.overrides else None))
 
     def look_at_engines(self) -> None:
-        """Every engine, or the one of the run."""
-        from mimickit_hydra.engines.catalog import ENGINES
-        from mimickit_hydra.runtime.engine_health import check_engine
+        """Check every engine, or the one of the run."""
+        from mimickit_hydra.doctor.engine_health import check_engine
+        from mimickit_hydra.plugins import ENGINES
 
         found = []
         for name in [self.engine] if self.overrides else ENGINES:
@@ -122,7 +122,7 @@ class _Report:
         self._add("engines", found)
 
     def _engine_overrides(self, name: str) -> list[str]:
-        from mimickit_hydra.config.machine import gpu_count
+        from mimickit_hydra.gpus import gpu_count
 
         if any(file.key == "env.char_file" and file.found is None for file in self.files):
             own = [text for text in self.overrides if text.startswith("engine.")]
@@ -132,16 +132,17 @@ class _Report:
         return [f"engine={name}", "devices=[cpu]"] if gpu_count() == 0 else [f"engine={name}"]
 
     def smoke(self) -> None:
-        from mimickit_hydra.cli.doctor_smoke import smoke_test
+        from mimickit_hydra.doctor.smoke import smoke_test
 
         self._wait_for("debug=smoke")
-        self._add("smoke", [smoke_test(self.overrides, self.args.timeout)])
+        command = [sys.executable, "-m", "mimickit_hydra.cli.main", "train"]
+        self._add("smoke", [smoke_test(command, self.overrides, self.args.timeout)])
 
     # -------------------------------------------------------------------------------------------------- the run's parts
 
     def _check_config(self) -> list[Finding]:
-        from mimickit_hydra.config.validate import validate
-        from mimickit_hydra.runtime.health import FAIL, OK, Finding
+        from mimickit_hydra.checks.check import validate
+        from mimickit_hydra.doctor.health import FAIL, OK, Finding
 
         try:
             validate(self.run, machine=self.run.launch.launcher != "slurm")
@@ -150,10 +151,24 @@ class _Report:
             if line is None:
                 raise
             return [Finding("config", FAIL, line)]
-        return [Finding("config", OK, "every value passes its check, and the parts fit together")]
+        fine = Finding("config", OK, "every value passes its check, and the parts fit together")
+        return [fine, *self._check_robot()]
+
+    def _check_robot(self) -> list[Finding]:
+        """What the training would say before it begins; a robot that no command moves is of no use."""
+        from mimickit_hydra.doctor.health import FAIL, WARN, Finding
+        from mimickit_hydra.training.advice import advice, robot_of
+
+        found = [Finding("note", WARN, line) for line in advice(self.run)]
+        robot = robot_of(self.run)
+        without = robot.without_gains(self.run.engine.control_mode)
+        if without.any() and without.sum() == robot.driven.sum():
+            text = f"no joint of {self.run.env.char_file} has gains: commands move nothing"
+            found.append(Finding("gains", FAIL, text, "add character.gains=from_inertia"))
+        return found
 
     def _check_files(self) -> Finding:
-        from mimickit_hydra.runtime.health import FAIL, OK, Finding
+        from mimickit_hydra.doctor.health import FAIL, OK, Finding
 
         missing = [file for file in self.files if file.found is None]
         if not missing:
@@ -164,7 +179,7 @@ class _Report:
         return Finding("files", FAIL, f"{len(missing)} of {len(self.files)} are missing: {shown}{more}", fixes)
 
     def _check_preset(self) -> list[Finding]:
-        from mimickit_hydra.runtime.health import OK, Finding
+        from mimickit_hydra.doctor.health import OK, Finding
 
         if self.preset is None:
             what = f"method={self.choices['method']} character={self.choices['character']}"
@@ -182,7 +197,7 @@ class _Report:
         self.findings[part] = list(found)
         if self.args.json or not found:
             return
-        from mimickit_hydra.cli.doctor_table import print_findings
+        from mimickit_hydra.doctor.table import print_findings
 
         print_findings(part, found)
         if part == "run" and self.preset is not None and self.preset.differences:
@@ -206,7 +221,7 @@ class _Report:
 
     def say_verdict(self) -> None:
         from mimickit_hydra.cli.text import bold, style
-        from mimickit_hydra.runtime.health import FAIL
+        from mimickit_hydra.doctor.health import FAIL
 
         what = "this run" if self.overrides else f"engine={self.engine}, the default,"
         if self.usable:

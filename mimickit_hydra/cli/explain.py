@@ -1,34 +1,44 @@
-"""``mimickit explain KEY``: the final value, who set it, and what it replaced."""
+"""``mimickit explain``: prints a value, where it was set and what it replaced, or writes the whole config as a page."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimickit_hydra.cli.text import bold, columns, dim
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.overrides import ALIASES
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.waiting import waiting_for
 
 if TYPE_CHECKING:
-    from mimickit_hydra.config.provenance import Provenance
+    from mimickit_hydra.config.explain import Provenance
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "explain",
         help="where a value comes from: explain KEY [overrides]",
-        description="The final value of a key, the file and line or the override that set it, and what it replaced.",
+        description="The final value of a key, the file and line or the override that set it, and what it replaced; "
+        "with --html all values, what another choice would change, and what goes together, as a page for the browser.",
     )
-    parser.add_argument("key", help="a key such as agent.actor_epochs, a group such as engine, or 'all'")
+    parser.add_argument("key", nargs="?", help="a key such as agent.actor_epochs, a group such as engine, or 'all'")
     parser.add_argument("overrides", nargs="*", help="as on train.py's command line")
+    parser.add_argument("--from", dest="from_run", metavar="RUN_DIR", help="a run's saved config; overrides go on top")
+    parser.add_argument("--html", metavar="FILE", help="write a page that needs no network; takes overrides alone")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from mimickit_hydra.config.provenance import trace
+    from mimickit_hydra.config.explain import trace
+    from mimickit_hydra.runs.repeat import expand
 
-    overrides = args.overrides
-    found = trace(overrides)
-    key = "" if args.key == "all" else args.key.strip(".")
+    if args.html is not None:
+        return _page(args)
+    if args.key is None:
+        raise UserError("mimickit explain: required: key, or --html FILE; see mimickit explain --help")
+    found = trace(expand(args.overrides, args.from_run))
+    key = "" if args.key == "all" else ALIASES.get(args.key, args.key.strip("."))
     if key in found.history:
         print("\n".join(_leaf(found, key, "", set())))
     else:
@@ -36,8 +46,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _page(args: argparse.Namespace) -> int:
+    from mimickit_hydra.checks.choices import alternatives, pairs
+    from mimickit_hydra.config.explain import trace
+    from mimickit_hydra.config.groups import groups
+    from mimickit_hydra.config.overrides import written_out
+    from mimickit_hydra.runs.repeat import expand
+    from mimickit_hydra.view.config_page import write_page
+
+    if args.key is not None and "=" not in args.key:
+        raise UserError(f"mimickit explain --html: found {args.key!r}, must be overrides alone: the page has every key")
+    words = expand([*([written_out(args.key)] if args.key is not None else []), *args.overrides], args.from_run)
+    found = trace(words)
+    with waiting_for("every other choice to be composed", first=2.0):
+        others = {group: alternatives(group, words) for group in groups() if group != "sweep"}  # no part of one run
+    page = Path(args.html).expanduser()
+    write_page(page, found, words, others, pairs())
+    print(page)
+    return 0
+
+
 def _leaf(found: Provenance, key: str, indent: str, seen: set[str]) -> list[str]:
-    """A key's value, its history newest first, and the same for what it refers to."""
+    """Lines on a key: its value, its history from the newest, and the same for the keys it refers to."""
     seen.add(key)
     lines = [f"{indent}{bold(key)} = {shown(found.final(key))}"]
     if comment := _comment(found, key):
@@ -65,24 +95,19 @@ def _reason(found: Provenance, config: str) -> str:
 
 
 def _comment(found: Provenance, key: str) -> str:
-    from mimickit_hydra.config.catalog import schema_fields
+    from mimickit_hydra.config.fields import comment, declared
 
-    parent, _, leaf = key.rpartition(".")
-    from omegaconf import OmegaConf
-
-    node = OmegaConf.select(found.cfg, parent) if parent else found.cfg
-    kind = getattr(node, "_metadata", None)
-    name = getattr(getattr(kind, "object_type", None), "__name__", "")
-    return schema_fields().get(name, {}).get(leaf, ("", 0))[0]
+    field = declared(found.cfg, key)
+    return comment(field[1]) if field is not None else ""
 
 
 def _node(found: Provenance, key: str) -> list[str]:
-    """A group: who chose its option, then every key below with its source."""
+    """Lines on a group: who chose its option, then every key below it with its source."""
     prefix = f"{key}." if key else ""
     below = [name for name in found.history if name.startswith(prefix)]
     choice = found.choices.get(key)
     if not below and choice is None:
-        from mimickit_hydra.config.one_line import suggestion
+        from mimickit_hydra.errors import suggestion
 
         known = [*found.choices, *found.history]
         raise UserError(f"{key}: unknown key{suggestion(key, known)}")
@@ -103,7 +128,7 @@ def shown(value: Any, width: int = 72) -> str:
     if isinstance(value, str):
         text = value
     else:
-        from mimickit_hydra.config.repeat import quote
+        from mimickit_hydra.config.overrides import quote
 
         text = quote(value)
     return text if len(text) <= width else f"{text[: width - 4]} ..."

@@ -1,12 +1,13 @@
-"""What ``train.py --help`` and ``mimickit train --help`` print: read from ``conf/``, nothing composed."""
+"""Prints the help of ``train.py``, read from ``conf/`` without composing anything."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mimickit_hydra.cli.text import bold, columns, dim
-from mimickit_hydra.config.catalog import Group, groups, schema_fields
+from mimickit_hydra.config.groups import Group, groups
+from mimickit_hydra.config.overrides import ALIASES
+from mimickit_hydra.files import relative
 
 _RUN_KEYS = (
     ("mode", "train | test"),
@@ -37,8 +38,8 @@ _EXAMPLES = (
 
 
 def command_name(prog: str) -> str:
-    """How this command is called: ``python train.py`` for a script, the name itself for an installed command."""
-    return f"python {os.path.relpath(prog)}" if prog.endswith(".py") else prog
+    """The command as it is typed: ``python train.py`` for a script, the bare name for an installed command."""
+    return f"python {relative(prog)}" if prog.endswith(".py") else prog
 
 
 def train_help(prog: str) -> str:
@@ -52,7 +53,8 @@ def train_help(prog: str) -> str:
     for group in groups().values():
         lines += group_lines(group)
     lines += ["", f"{bold('Keys')} {dim('(all of them: --cfg job; where one comes from: mimickit explain KEY)')}"]
-    lines += columns([(f"{key}", text) for key, text in _RUN_KEYS if key in schema_fields()["RunConfig"]])
+    lines += columns(_RUN_KEYS)
+    lines += ["", f"{bold('Short keys')} {dim('(for the ones typed most)')}", *columns(list(ALIASES.items()))]
     lines += ["", bold("Flags"), *columns(_FLAGS)]
     lines += ["", bold("Examples"), *columns([(f"{command} {text}", dim(f"# {note}")) for text, note in _EXAMPLES])]
     return "\n".join(lines)
@@ -69,6 +71,6 @@ def group_lines(group: Group, notes: dict[str, str] | None = None) -> list[str]:
 
 
 def file_of(path: Path) -> str:
-    """A path as short as it can be shown."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    """A path as text, as short as possible."""
+    text = relative(path)
+    return str(path) if text.startswith("..") else text

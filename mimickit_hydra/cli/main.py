@@ -1,17 +1,16 @@
-"""``mimickit``: one command, a subcommand for each thing to do."""
+"""The command ``mimickit`` and its subcommands."""
 
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib.util
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mimickit_hydra.cli.interrupt import EXIT_CODE, Interrupts
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.cli.folders import take_from
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.training.interrupt import Interrupts, guarded
 
 PROG = "mimickit"
 
@@ -23,55 +22,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mimickit_hydra.cli.train import main as train
 
         return train(arguments[1:], prog=f"{PROG} train")
-    with Interrupts() as interrupts:
-        try:
-            return _main(arguments, interrupts)
-        except KeyboardInterrupt:
-            return EXIT_CODE
 
-
-def _main(arguments: list[str], interrupts: Interrupts) -> int:
-    args: argparse.Namespace | None = None
-    try:
-        gc.disable()  # composing makes many small objects and no cycles worth looking for
+    def body(interrupts: Interrupts, overrides: list[str]) -> int:
         parser = make_parser()
-        args = parser.parse_args(arguments)
+        args = parsed(parser, take_from(arguments))
         if args.command is None:
             parser.print_help()
             return 0
-        _take_home(args)
+        _write_out(args)
+        overrides += getattr(args, "overrides", None) or ()
         interrupts.check()
         return int(args.run(args) or 0)
-    except BrokenPipeError:  # the reader, a pager or head, has seen enough
-        sys.stderr.close()
-        return 0
-    except Exception as error:
-        interrupts.check()  # whatever it is, it may be what became of a KeyboardInterrupt
-        from mimickit_hydra.config.one_line import one_line
 
-        line = one_line(error, getattr(args, "overrides", None) or ())
-        if line is None:
-            raise
-        print(line, file=sys.stderr)
-        return 2
-    finally:
-        gc.enable()
+    return guarded(body)
 
 
-def _take_home(args: argparse.Namespace) -> None:
-    """``key=~/path`` among a command's overrides, which bash does not expand."""
-    if any("=~" in text or "=[~" in text for text in getattr(args, "overrides", None) or ()):
-        from mimickit_hydra.config.repeat import with_home
+def parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """The arguments of a subcommand; overrides may stand after its options too, where argparse expects no more."""
+    args, left = parser.parse_known_args(arguments)
+    words = getattr(args, "overrides", getattr(args, "launch", None))
+    if isinstance(words, list) and not any(text.startswith("-") for text in left):
+        words += left
+    elif left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    return args
 
-        args.overrides = [with_home(text) for text in args.overrides]
+
+def _write_out(args: argparse.Namespace) -> None:
+    """Write out short keys and ``~`` in a command's overrides."""
+    if getattr(args, "overrides", None):
+        from mimickit_hydra.config.overrides import written_out
+
+        args.overrides = [written_out(text) for text in args.overrides]
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
+    """argparse, with mistakes reported in one line."""
 
     def error(self, message: str) -> NoReturn:
         if match := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
-            from mimickit_hydra.config.one_line import suggestion
+            from mimickit_hydra.errors import suggestion
 
             found, allowed = match.group(1), match.group(2).replace("'", "")
             hint = suggestion(found, allowed.split(", "))
@@ -80,23 +70,30 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The whole command line; shell completion reads it too."""
+    """The parser of the whole command line, which shell completion reads too."""
     from mimickit_hydra import __version__
     from mimickit_hydra.cli import (
         assets,
+        character,
         completion,
         control,
         convert,
+        demo,
         diff,
         doctor,
         explain,
         export,
         listing,
+        models,
+        motion,
+        play,
         prior,
         report,
+        robustness,
         sim2sim,
         status,
         sweep,
+        view,
     )
 
     parser = _Parser(prog=PROG, description="Motion imitation: every choice is one word on the command line.")
@@ -110,28 +107,24 @@ def make_parser() -> argparse.ArgumentParser:
         doctor,
         convert,
         assets,
+        character,
         prior,
         sim2sim,
+        robustness,
         sweep,
         status,
         control,
         report,
         export,
+        play,
+        models,
+        motion,
+        view,
+        demo,
     ):
         module.add_parser(subparsers)
-    if importlib.util.find_spec("mimickit_hydra.cli.motion") is not None:
-        _add_motion(subparsers)
-    completion.add_parser(subparsers)
+    completion.add_parser(subparsers, parser)
     return parser
-
-
-def _add_motion(subparsers: Any) -> None:
-    from mimickit_hydra.cli import motion
-
-    before = set(subparsers.choices)
-    motion.add_parser(subparsers)
-    for name in set(subparsers.choices) - before:
-        subparsers.choices[name].set_defaults(run=motion.run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``mimickit prior``: train SMP's diffusion prior on motion clips, and look at what it has learned."""
+"""``mimickit prior``: trains SMP's diffusion prior on motion clips, and draws samples from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.errors import UserError
 
 if TYPE_CHECKING:
     from mimickit_hydra.agents.prior_training import PriorTrainer
@@ -56,9 +56,9 @@ def run_train(args: argparse.Namespace) -> int:
 
     import torch
 
-    from mimickit_hydra.adapter import prior as files
     from mimickit_hydra.agents.denoiser import require_diffusers
     from mimickit_hydra.agents.prior_training import PriorTrainer
+    from mimickit_hydra.training import prior as files
 
     require_diffusers()
     config = files.prior_config(composed, settings)
@@ -76,7 +76,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def _fit(trainer: PriorTrainer, out: Path) -> None:
-    from mimickit_hydra.adapter.prior import save_prior
+    from mimickit_hydra.training.prior import save_prior
 
     began = time.monotonic()
     with open(out / LOG_NAME, "w", encoding="utf-8") as log:
@@ -109,14 +109,18 @@ def run_sample(args: argparse.Namespace) -> int:
 
     import torch
 
-    from mimickit_hydra.adapter import prior as files
+    from mimickit_hydra.agents.prior import load_prior
+    from mimickit_hydra.agents.prior_config import CONFIG_NAME, ENV_CONFIG_NAME, read_yaml
     from mimickit_hydra.motion.clip import save_clip
+    from mimickit_hydra.training import prior as files
 
-    prior, window, env = files.load_prior(folder, files.pick_device(args.device))
+    prior, window = load_prior(folder / CONFIG_NAME, folder / "model.pt")
+    prior = prior.to(files.pick_device(args.device)).eval()
     torch.manual_seed(args.seed)
     samples = prior.generate(args.num, window.num_disc_obs_steps, args.sampler, args.steps)
     out = Path(args.out) if args.out else folder / "samples"
     out.mkdir(parents=True, exist_ok=True)
+    env = read_yaml(folder / ENV_CONFIG_NAME)
     clips = files.windows_to_clips(samples, window, env, float(prior.config.control_freq))
     for clip in clips:
         save_clip(out / f"{clip.name}.npz", clip)
@@ -125,7 +129,7 @@ def run_sample(args: argparse.Namespace) -> int:
 
 
 def _new_folder(out: Path) -> Path:
-    """A prior is not trained over another one by mistake."""
+    """Make the folder of a prior; UserError where there is a prior in it already."""
     if (out / "model.pt").exists():
         raise UserError(f"{out}: already holds a prior; choose another directory or move it away")
     return out

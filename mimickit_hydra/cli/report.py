@@ -1,4 +1,4 @@
-"""``mimickit report DIR``: the runs below a directory on one page."""
+"""``mimickit report DIR``: writes one page about the runs below a directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.errors import UserError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     page = Path(args.out).expanduser() if args.out else folder / "report.html"
     if page.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {args.out}: must end in .html")
-    from mimickit_hydra.runtime.report_data import collect
-    from mimickit_hydra.runtime.report_page import write_report
+    from mimickit_hydra.view.report_data import collect
+    from mimickit_hydra.view.report_page import write_report
 
     keys = [key for text in args.group_by for key in text.split(",")] if args.group_by else None
     report = collect(folder, group_by=keys)

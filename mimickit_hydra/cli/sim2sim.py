@@ -1,4 +1,4 @@
-"""``mimickit sim2sim RUN engine=newton,mujoco``: one policy on several simulators."""
+"""``mimickit sim2sim RUN engine=newton,mujoco``: tests one policy on several engines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.cli.text import bold, columns
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.overrides import parse
+from mimickit_hydra.errors import UserError
 
 EPISODES = 32
 
@@ -25,21 +26,25 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    engines = [text for text in args.overrides if text.startswith("engine=")]
+    engines = [text for text in args.overrides if parse(text).key == "engine"]
     if len(engines) != 1:
         raise UserError("mimickit sim2sim: name the engines once, such as engine=newton,mujoco")
-    from mimickit_hydra.config.repeat import saved_config
+    from mimickit_hydra.checks.check import validate
+    from mimickit_hydra.config.resolved import saved_config
 
     saved_config(args.run_dir)  # what is wrong with it is said before torch is imported
-    from mimickit_hydra.adapter import sim2sim
-    from mimickit_hydra.runtime.sim2sim import table, write_results
+    from mimickit_hydra.training import sim2sim
+    from mimickit_hydra.view.sim2sim_report import table, write_results
 
-    names = sim2sim.parse_engines(engines[0].partition("=")[2])
+    names = sim2sim.parse_engines(",".join(parse(engines[0]).values))
     others = [text for text in args.overrides if text not in engines]
     trained_on = sim2sim.trained_engine(args.run_dir)
     run_dir = Path(args.run_dir).expanduser()
     results = {}
-    for name, run in sim2sim.runs_by_engine(args.run_dir, names, [f"test_episodes={EPISODES}", *others]).items():
+    runs = sim2sim.runs_by_engine(args.run_dir, names, [f"test_episodes={EPISODES}", *others])
+    for run in runs.values():
+        validate(run)
+    for name, run in runs.items():
         print(f"testing on {name} ...", flush=True)
         results[name] = sim2sim.test_on(run, run_dir / "sim2sim" / name)
     lines = columns(table(results, trained_on), indent="")

@@ -1,4 +1,4 @@
-"""``mimickit status [DIR]``: what every run is doing."""
+"""``mimickit status [DIR]``: prints what every run is doing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.foreign import check_plain_file
+from mimickit_hydra.sweeps.report import brief, duration, shown
 
 if TYPE_CHECKING:
-    from mimickit_hydra.runtime.runs import Run
+    from mimickit_hydra.runs.find import Run
+    from mimickit_hydra.runs.jobs import Jobs
 
 _STYLES = {"running": "36", "finished": "32", "failed": "31", "lost": "31", "queued": "33", "preempted": "33"}
 
@@ -39,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([_record(entry) for entry in found], indent=2))
         return 0
     from mimickit_hydra.cli.text import columns, style
+    from mimickit_hydra.runs.jobs import Jobs
 
-    rows = [(_place(entry), entry.state, _doing(entry)) for entry in found]
+    jobs = Jobs()
+    rows = [(_place(entry), entry.state, _doing(entry, jobs)) for entry in found]
     for line, entry in zip(columns(rows, indent=""), found, strict=True):
         code = _STYLES.get(entry.state)
         print(line.replace(f" {entry.state}", f" {style(entry.state, code)}", 1) if code else line)
@@ -52,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 def runs_below(folders: Sequence[str]) -> list[Run]:
     """The runs below the given directories, or below the usual ones. UserError where there are none."""
-    from mimickit_hydra.runtime.runs import ROOTS, find_runs
+    from mimickit_hydra.runs.find import ROOTS, find_runs
 
     for name in folders:
         if not Path(name).expanduser().is_dir():
@@ -66,15 +71,11 @@ def runs_below(folders: Sequence[str]) -> list[Run]:
 
 
 def _place(run: Run) -> str:
-    from mimickit_hydra.cli.sweep import shown
-
     return shown(run.path)
 
 
-def _doing(run: Run) -> str:
-    """What is worth knowing of a run in its state, in one line."""
-    from mimickit_hydra.cli.sweep import brief, duration
-
+def _doing(run: Run, jobs: Jobs) -> str:
+    """What matters about a run in its state, in one line."""
     detail = run.detail
     parts = [brief(run.varied)] if run.varied else []
     samples = logged_samples(run.path) or detail.samples
@@ -89,6 +90,8 @@ def _doing(run: Run) -> str:
             parts.append(f"process {detail.pid} on {detail.host}")
     if run.state in ("running", "queued", "preempted") and detail.job_id:
         parts.append(f"{detail.launcher} {detail.job_id}")
+        if detail.launcher == "slurm" and run.state != "running" and (reason := jobs.reasons.get(detail.job_id)):
+            parts.append(f"waits: {reason}")
     if run.state == "lost" and detail.updated:
         parts.append(f"not heard of for {duration(max(0.0, time.time() - detail.updated))}")
     if detail.error and run.state in ("failed", "stopped"):
@@ -99,12 +102,13 @@ def _doing(run: Run) -> str:
 def logged_samples(run_dir: Path) -> int | None:
     """Samples in the last complete row of the log; reads the two ends of the file only."""
     try:
+        check_plain_file(run_dir / "log.txt")
         with open(run_dir / "log.txt", "rb") as file:
             header = file.readline().split()
             file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - 16384))
             rows = file.read().split(b"\n")[:-1]
         return int(float(rows[-1].split()[header.index(b"Samples")]))
-    except (OSError, ValueError, IndexError):
+    except (UserError, OSError, ValueError, IndexError, OverflowError):
         return None
 
 

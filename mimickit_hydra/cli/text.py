@@ -1,4 +1,4 @@
-"""Plain text for terminals: columns and a little emphasis, nothing to import."""
+"""Formats plain text for terminals: columns and emphasis. Imports nothing heavy."""
 
 from __future__ import annotations
 

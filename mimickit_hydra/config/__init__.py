@@ -1,1 +1,1 @@
-"""Typed schemas, composition, validation and where a value came from. Never imports torch or a simulator."""
+"""Config schemas, composition with Hydra, and where each value came from. Imports neither torch nor a simulator."""

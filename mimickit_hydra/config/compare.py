@@ -1,4 +1,4 @@
-"""Two configurations side by side: only what differs."""
+"""Compares two configurations key by key and keeps what differs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.config.overrides import written_out
+from mimickit_hydra.errors import UserError
 
 ABSENT = object()  # the key does not exist on that side
 _NOT_COMPARED = ("out_dir",)  # always differs, and means nothing
@@ -36,9 +37,9 @@ def differences(left: str, right: str) -> list[Difference]:
 
 
 def values_of(side: str) -> dict[str, Any]:
-    """``{key: value}`` of one side, interpolations resolved."""
+    """The config of one side as ``{key: value}``, interpolations resolved."""
     from mimickit_hydra.config.compose import compose, flatten
-    from mimickit_hydra.config.repeat import saved_config
+    from mimickit_hydra.config.resolved import saved_config
 
     path = os.path.expanduser(side)
     if side.strip() and os.path.exists(path):  # first of all: a directory may have a name such as lr=1e-3
@@ -48,7 +49,7 @@ def values_of(side: str) -> dict[str, Any]:
 
 def overrides_of(side: str) -> list[str]:
     """An experiment's name or a quoted override list as overrides; empty is the default run."""
-    from mimickit_hydra.config.catalog import groups
+    from mimickit_hydra.config.groups import groups
 
     try:
         words = shlex.split(side)
@@ -58,10 +59,10 @@ def overrides_of(side: str) -> list[str]:
     if len(words) == 1 and "=" not in words[0]:
         if words[0] in experiments:
             return [f"experiment={words[0]}"]
-        from mimickit_hydra.config.one_line import suggestion
+        from mimickit_hydra.errors import suggestion
 
         raise UserError(
             f"{side}: no run directory, experiment or override list{suggestion(side, experiments)}; "
             f"experiments: {', '.join(experiments)}"
         )
-    return words
+    return [written_out(word) for word in words]

@@ -1,21 +1,21 @@
-"""The experiment that a run starts from, or the one most like it, and what differs."""
+"""Compares a run with the experiment that it starts from, or with the one most like it."""
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimickit_hydra.config.catalog import groups
 from mimickit_hydra.config.compare import Difference, differences
+from mimickit_hydra.config.defaults import read
+from mimickit_hydra.config.groups import groups
+from mimickit_hydra.config.overrides import value_of
 from mimickit_hydra.config.schema import RunConfig
 
-_CHOICE = re.compile(r"^\s*-\s+override\s+/(\w+)(?:@\S+)?:\s*(\S+)", re.MULTILINE)
 # What makes two runs alike, the weightiest first; motion alone matters least
 _WEIGHTS = {"method": 8, "character": 4, "env": 2, "motion": 1}
-_MACHINE = ("core", "engine", "compute")  # chosen for the machine: compared with the preset on the same one
+_MACHINE = ("core", "engine", "compute", "recipe")  # chosen for the machine: compared with the preset on the same one
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ def compare_with_preset(overrides: Sequence[str], run: RunConfig, choices: Mappi
 
     ``choices`` are the run's options by group. None where no experiment has the same method and character.
     """
-    named = next((text.partition("=")[2] for text in overrides if text.startswith("experiment=")), "")
+    named = value_of("experiment", overrides)
     name = named if named in groups()["experiment"].option_names() else nearest_preset(choices)
     if name is None:
         return None
-    chosen = choices_of(_file(name))
+    chosen = read(_file(name)).chosen
     same = [f"{group}={choices[group]}" for group in _MACHINE if group in choices and group not in chosen]
     same = [word for word in same if word != "core=native"]
     beside = [f"experiment={name}", *same, "out_dir=null"]
@@ -51,7 +51,7 @@ def nearest_preset(choices: Mapping[str, str]) -> str | None:
     """The experiment of the same method and character that shares most with ``choices``."""
     best, most = None, 0.0
     for option in groups()["experiment"].options:
-        theirs = choices_of(option.path)
+        theirs = read(option.path).chosen
         if any(theirs.get(group) != choices.get(group) for group in ("method", "character")):
             continue
         score = sum(
@@ -61,11 +61,6 @@ def nearest_preset(choices: Mapping[str, str]) -> str | None:
         if score > most:
             best, most = option.name, score
     return best
-
-
-def choices_of(path: Path) -> dict[str, str]:
-    """The options that a preset chooses, by group."""
-    return dict(_CHOICE.findall(path.read_text(encoding="utf-8")))
 
 
 def _file(name: str) -> Path:

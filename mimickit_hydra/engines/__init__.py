@@ -1,1 +1,1 @@
-"""The engine interface and one module per simulator. Runs with numpy and torch alone, on Python 3.8 too."""
+"""The engine interface, and a package for each simulator. What an engine worker runs stays valid Python 3.8."""

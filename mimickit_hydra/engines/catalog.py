@@ -1,4 +1,4 @@
-"""Which engines there are, what each needs, and in which Python it is to run. Imports neither torch nor a simulator."""
+"""What each engine needs, and which Python interpreter it runs in. Imports neither torch nor a simulator."""
 
 from __future__ import annotations
 
@@ -6,55 +6,44 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 IN_PROCESS = "in-process"  # engine.python=in-process: whatever else is set, do not host this engine
 SETTINGS_FILE = "mimickit/engines.ini"  # below $XDG_CONFIG_HOME or ~/.config
 
 
+CONTROL_MODES = ("none", "pos", "vel", "torque", "pd_explicit")
+
+
 @dataclass(frozen=True)
 class Entry:
-    """Where an engine lives and what it needs."""
+    """Where an engine's code is and what it needs; a worker gets it from its host."""
 
-    module: str
-    class_name: str
+    place: str  # "module:class"
     packages: Tuple[str, ...]  # importable names
     install: str  # how to get them
     import_first: Tuple[str, ...] = ()  # what a worker imports before torch
     links_python: bool = False  # its binaries look for the interpreter's own libpython
-
-
-ENGINES: Dict[str, Entry] = {
-    "mujoco": Entry(
-        "mimickit_hydra.engines.mujoco_engine", "MujocoEngine", ("mujoco",), 'pip install "mimickit-hydra"'
-    ),
-    "newton": Entry(
-        "mimickit_hydra.engines.newton_engine", "NewtonEngine", ("newton", "warp", "mujoco_warp"),
-        'pip install "mimickit-hydra[newton]"',
-    ),
-    "isaac_lab": Entry(
-        "mimickit_hydra.engines.isaac_lab_engine", "IsaacLabEngine", ("isaaclab", "mujoco"),
-        "see docs/engines/isaac_lab.md, and https://isaac-sim.github.io/IsaacLab for Isaac Lab 3.0 (Python 3.12)",
-    ),
-    "isaac_gym": Entry(
-        "mimickit_hydra.engines.isaac_gym_engine", "IsaacGymEngine", ("isaacgym",),
-        "see https://developer.nvidia.com/isaac-gym for how to get it (Python 3.8)",
-        import_first=("isaacgym",),
-        links_python=True,
-    ),
-}  # fmt: skip
+    takes_values: bool = False  # its worker, which has no MuJoCo, is given the values of a robot's file
 
 
 class Interpreter(NamedTuple):
-    """The Python an engine is hosted in, and who said so. An empty ``python`` means this process."""
+    """The interpreter that an engine runs in, and the setting that names it. An empty ``python`` means this process."""
 
     python: str = ""
     source: str = ""
     problem: str = ""  # why it cannot be told, one line
 
 
+def available_cores() -> int:
+    """Number of cores this process may use, which in a container or under Slurm is fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS, Windows
+
+
 def importable(name: str) -> bool:
-    """Whether a module of this name can be found, without importing it (but its parent packages)."""
+    """Whether a module of this name can be found, without importing it (its parent packages are imported)."""
     try:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
@@ -67,17 +56,14 @@ def missing_packages(entry: Entry) -> List[str]:
 
 
 def lacks(name: str, missing: List[str], install: str, where: str = "") -> str:
-    """The line for missing packages."""
+    """The line that says which packages an engine lacks and how to install them."""
     plural = "s" if len(missing) > 1 else ""
     place = "not found in {}".format(where) if where else "not found"
     return "engine={} needs the Python package{} {}, {}: {}".format(name, plural, ", ".join(missing), place, install)
 
 
-# ------------------------------------------------------------------------------------------------ other interpreters
-
-
 def variable(name: str, what: str = "PYTHON") -> str:
-    """``isaac_lab`` -> ``MIMICKIT_ISAAC_LAB_PYTHON``."""
+    """The environment variable that names an engine's interpreter, such as ``MIMICKIT_ISAAC_LAB_PYTHON``."""
     return "MIMICKIT_{}_{}".format(name.upper(), what)
 
 
@@ -87,16 +73,13 @@ def settings_file() -> Path:
     [python]
     isaac_gym = /opt/isaacgym/bin/python
     """
-    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / SETTINGS_FILE
+    return Path(os.path.expanduser(os.environ.get("XDG_CONFIG_HOME") or "~/.config")) / SETTINGS_FILE
 
 
 def interpreter(name: str, configured: Any = None) -> Interpreter:
-    """Where engine ``name`` runs: ``engine.python``, else ``MIMICKIT_<ENGINE>_PYTHON``, else the user's settings."""
+    """The interpreter of engine ``name``: ``engine.python``, ``MIMICKIT_<ENGINE>_PYTHON``, or the user's settings."""
     found = Interpreter()
-    for python, source in (
-        (configured, "engine.python"),
-        (os.environ.get(variable(name)), variable(name)),
-    ):
+    for python, source in ((configured, "engine.python"), (os.environ.get(variable(name)), variable(name))):
         if python:
             found = Interpreter(str(python), source)
             break
@@ -109,8 +92,8 @@ def interpreter(name: str, configured: Any = None) -> Interpreter:
     return Interpreter(os.path.abspath(os.path.expanduser(found.python)), found.source)
 
 
-def interpreter_problem(name: str, where: Interpreter) -> str:
-    """One line saying why ``where`` is no interpreter, or an empty string. Starts nothing."""
+def interpreter_problem(name: str, where: Interpreter, packages: Sequence[str] = ("the simulator",)) -> str:
+    """One line saying why ``where``, which is to have ``packages``, is no interpreter, or an empty string."""
     path = where.python
     if where.problem:
         return where.problem
@@ -120,7 +103,7 @@ def interpreter_problem(name: str, where: Interpreter) -> str:
         return "engine={}: {}={} is a folder, must be a Python interpreter{}".format(name, where.source, path, hint)
     if not os.path.exists(path):
         return "engine={}: {}={} does not exist, must be a Python interpreter that has {}".format(
-            name, where.source, path, ", ".join(ENGINES[name].packages) if name in ENGINES else "the simulator"
+            name, where.source, path, ", ".join(packages)
         )
     if not os.access(path, os.X_OK):
         return "engine={}: {}={} cannot be executed, must be a Python interpreter".format(name, where.source, path)
@@ -134,7 +117,7 @@ def next_step(name: str) -> str:
 
 def _from_settings(name: str) -> Interpreter:
     path = settings_file()
-    if not path.is_file():
+    if not os.path.isfile(str(path)):  # also where the folder may not be entered
         return Interpreter()
     import configparser  # rarely needed, and this module is read at every start
 

@@ -21,13 +21,11 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 import torch
 
-CONTROL_MODES = ("none", "pos", "vel", "torque", "pd_explicit")
+from mimickit_hydra.errors import UserError
 
 
-class EngineError(RuntimeError):
+class EngineError(UserError):
     """A simulator cannot be built or has failed; the message is one line for the user."""
-
-    is_user_error = True  # the command line prints the message alone; this room cannot import config.errors
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,8 @@ class ObjectSpec:
     start_pos: Tuple[float, float, float] = (0.0, 0.0, 0.0)  # m
     start_rot: Tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)  # xyzw
     color: Optional[Tuple[float, float, float]] = None
+    gains: Any = None  # for joints whose gains the file does not state: from_armature, from_inertia, N m/rad, or None
+    robot: Any = None  # the file's values (motion.robot.Robot), where an engine in another interpreter is given them
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class ObjectModel:
     torque_limits: np.ndarray  # [D] N m
     kp: np.ndarray  # [D] N m/rad
     kd: np.ndarray  # [D] N m s/rad
+    target_low: Optional[np.ndarray] = None  # [D] rad, what the file allows as target; None: anything
+    target_high: Optional[np.ndarray] = None
 
     @property
     def num_bodies(self) -> int:
@@ -75,12 +77,6 @@ class ObjectModel:
     @property
     def num_dofs(self) -> int:
         return int(self.dof_low.shape[0])
-
-    def body_index(self, name: str) -> int:
-        """Index of a body, or KeyError naming the bodies there are."""
-        if name not in self.body_names:
-            raise KeyError("{} has no body {!r}; bodies: {}".format(self.name, name, ", ".join(self.body_names)))
-        return self.body_names.index(name)
 
 
 @dataclass
@@ -129,6 +125,21 @@ class ResetState:
     dof_vel: torch.Tensor  # [N, D]
 
 
+# What environments may differ in, in the order and units of the interface; ``S`` colliding shapes of an object.
+MODEL_VALUES = {
+    "friction": "[S], sliding friction on the ground",
+    "mass": "[B] kg, inertia in proportion",
+    "com": "[B, 3] m, centre of mass in the body's frame",
+    "armature": "[D] kg m^2",
+    "damping": "[D] N m s/rad, of the joint itself",
+    "frictionloss": "[D] N m",
+    "kp": "[D] N m/rad",
+    "kd": "[D] N m s/rad",
+    "torque_limit": "[D] N m",
+    "gravity": "[3] m/s^2, of the whole environment",
+}
+
+
 class Engine(abc.ABC):
     """``N`` environments of one simulator. Construct, then only ``set_command``, ``step``, ``reset`` and reads."""
 
@@ -142,6 +153,7 @@ class Engine(abc.ABC):
     states: List[ObjectState]
     diverged: torch.Tensor  # [N] bool: the simulator lost this environment; its states read NaN until it is reset
     capturable: bool = True  # on CUDA, everything but step() only launches work, which torch may capture
+    worker_versions: Optional[Dict[str, str]] = None  # of an engine in another process: its interpreter and packages
     _substeps: int  # of a control step
 
     def _describe(self, config: Any, num_envs: int, device: torch.device) -> None:
@@ -163,6 +175,14 @@ class Engine(abc.ABC):
     def step(self) -> None:
         """Advance every environment by ``control_dt`` and refresh all states."""
 
+    def step_only(self, rows: Optional[torch.Tensor]) -> bool:
+        """Step the environments of ``rows`` ``[N]`` (bool) alone from now on, and all again with None.
+
+        The others keep their states meanwhile. Returns False, and goes on with all, where a step costs the same
+        however many there are.
+        """
+        return rows is None
+
     @abc.abstractmethod
     def reset(self, mask: torch.Tensor, states: Mapping[int, ResetState]) -> None:
         """Put the environments where ``mask`` ``[N]`` (bool) is set into new states.
@@ -183,6 +203,29 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def set_body_force(self, body: int, force: torch.Tensor, obj: int = 0) -> None:
         """Apply ``force`` ``[N, 3]`` (N, world axes, at the centre of mass) during the next step only."""
+
+    def model_values(self, name: str, obj: int = 0) -> torch.Tensor:
+        """The file's own numbers of one of :data:`MODEL_VALUES`, on the engine's device.
+
+        EngineError if environments of this engine cannot differ in it.
+        """
+        raise EngineError("engine={}: {} cannot differ between environments here".format(self.name, name))
+
+    def shape_bodies(self, obj: int = 0) -> List[int]:
+        """The body of each shape that has a friction of its own, in the order of the values of ``friction``."""
+        raise EngineError("engine={}: friction cannot differ between environments here".format(self.name))
+
+    def set_model_values(
+        self, values: Mapping[str, torch.Tensor], mask: Optional[torch.Tensor] = None, obj: int = 0
+    ) -> None:
+        """Give environments numbers of their own: ``[N, ...]`` by name of :data:`MODEL_VALUES`.
+
+        Where ``mask`` ``[N]`` (bool) is set, in all without one. What follows from them follows; the state stays.
+        They are no part of :meth:`state_dict`: who sets them sets them again. The first call for a name may take
+        seconds; later ones only launch work, but for ``mass``, ``com`` and ``armature``. Values equal to
+        :meth:`model_values` are the file's own, to the bit. EngineError as there.
+        """
+        raise EngineError("engine={}: environments cannot differ here".format(self.name))
 
     @abc.abstractmethod
     def state_dict(self) -> Dict[str, torch.Tensor]:
@@ -210,14 +253,6 @@ def substeps(control_freq: int, sim_freq: int) -> int:
     return sim_freq // control_freq
 
 
-def check_control_mode(control_mode: str) -> None:
-    """EngineError unless it is one of :data:`CONTROL_MODES`."""
-    if control_mode not in CONTROL_MODES:
-        raise EngineError(
-            "engine.control_mode={!r} is unknown; allowed: {}".format(control_mode, ", ".join(CONTROL_MODES))
-        )
-
-
 def check_saved_state(
     saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], changed: str = "the engine"
 ) -> None:
@@ -229,9 +264,3 @@ def check_saved_state(
                 "saved engine state does not fit: {} has shape {}, this scene needs {}; were num_envs, the "
                 "character or {} changed?".format(key, found, tuple(value.shape), changed)
             )
-
-
-__all__ = [
-    "CONTROL_MODES", "Engine", "EngineError", "ObjectModel", "ObjectSpec", "ObjectState", "ResetState", "SceneSpec",
-    "check_control_mode", "check_saved_state", "substeps",
-]  # fmt: skip

@@ -1,26 +1,27 @@
-"""Engines by name, imported only when one is asked for."""
+"""Builds engines by name; a simulator is imported only when its engine is asked for."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from typing import Any, List
+from typing import Any
 
 from mimickit_hydra.engines import catalog
 from mimickit_hydra.engines.interface import Engine, EngineError, SceneSpec
+from mimickit_hydra.plugins import ENGINES
 
 
-def engine_names() -> List[str]:
-    """All engines a configuration may name, whether or not they are installed."""
-    return list(catalog.ENGINES)
+def entry_of(name: str) -> catalog.Entry:
+    """The code and the needs of engine ``name``. UserError for an unknown name."""
+    found = ENGINES[name]
+    needs = {key: found.facts[key] for key in ("import_first", "links_python", "takes_values") if key in found.facts}
+    return catalog.Entry(found.place, tuple(found.facts.get("packages", ())), found.facts.get("install", ""), **needs)
 
 
-def engine_requirements(name: str) -> List[str]:
+def engine_requirements(name: str) -> list[str]:
     """Python packages that ``name`` needs and that this interpreter lacks. Imports no simulator.
 
-    Raises EngineError for an unknown name.
+    Raises UserError for an unknown name.
     """
-    return [package for package in _entry(name).packages if not _importable(package)]
+    return catalog.missing_packages(entry_of(name))
 
 
 def engine_problem(name: str, python: Any = None) -> str:
@@ -29,24 +30,21 @@ def engine_problem(name: str, python: Any = None) -> str:
     ``python`` is the configuration's ``engine.python``. Whether another interpreter has the packages shows when it
     starts.
     """
-    entry = _entry(name)
-    if not _importable(entry.module):
-        ready = ", ".join(other for other, e in catalog.ENGINES.items() if _importable(e.module))
-        return "engine={}: this version of mimickit-hydra cannot drive it yet; engines: {}".format(name, ready)
+    entry = entry_of(name)
     where = catalog.interpreter(name, python)
     if where != catalog.Interpreter():
-        return catalog.interpreter_problem(name, where)
+        return catalog.interpreter_problem(name, where, entry.packages)
     missing = engine_requirements(name)
     if missing:
-        return "{}; {}".format(catalog.lacks(name, missing, entry.install), catalog.next_step(name))
+        return f"{catalog.lacks(name, missing, entry.install)}; {catalog.next_step(name)}"
     return ""
 
 
 def make_engine(config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu") -> Engine:
     """Build the engine that ``config.engine_name`` names, in the interpreter that ``config.python`` or the user names.
 
-    ``config`` is any object with the attributes of the engine's configuration. Raises EngineError with one line when
-    the engine is unknown, not installed, not part of this version, or cannot build the scene.
+    ``config`` is any object with the attributes of the engine's configuration. Raises UserError with one line when the
+    engine is unknown, not installed, or cannot build the scene.
     """
     name, python = config.engine_name, getattr(config, "python", None)
     problem = engine_problem(name, python)
@@ -54,21 +52,8 @@ def make_engine(config: Any, scene: SceneSpec, num_envs: int, device: str = "cpu
         raise EngineError(problem)
     where = catalog.interpreter(name, python)
     if where.python:
-        from mimickit_hydra.engines.hosted import HostedEngine
+        from mimickit_hydra.engines.subprocess.engine import HostedEngine
 
-        return HostedEngine(config, scene, num_envs, device, where)
-    entry = _entry(name)
-    engine_class = getattr(importlib.import_module(entry.module), entry.class_name)
-    return engine_class(config, scene, num_envs, device)
-
-
-def _entry(name: str) -> catalog.Entry:
-    if name in catalog.ENGINES:
-        return catalog.ENGINES[name]
-    near = difflib.get_close_matches(str(name), catalog.ENGINES, n=1)
-    hint = "; did you mean {}?".format(near[0]) if near else ""
-    raise EngineError("engine_name={!r} is unknown; engines: {}{}".format(name, ", ".join(catalog.ENGINES), hint))
-
-
-def _importable(name: str) -> bool:
-    return catalog.importable(name)
+        return HostedEngine(config, scene, num_envs, device, entry_of(name), where)
+    engine: Engine = ENGINES[name].load()(config, scene, num_envs, device)
+    return engine

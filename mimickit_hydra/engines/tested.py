@@ -1,4 +1,4 @@
-"""With which versions each engine was tested, and how. ``docs/engines/README.md`` shows the same table."""
+"""The versions that each engine was tested with, as ``docs/engines/README.md`` shows them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ TESTED: Dict[str, Tested] = {
             "newton": ("1.8.0", "1.6.1"), "warp-lang": ("1.19.0", "1.17.0"), "mujoco": ("3.17.0", "3.12.0"),
             "mujoco-warp": ("3.17.0", "3.12.0"),
         },
+        ("cpu", "cuda"),
+        REAL,
+    ),
+    "mjwarp": Tested(
+        ("3.11", "3.12"),
+        {"mujoco-warp": ("4.0.0", "3.17.0"), "warp-lang": ("1.19.0",), "mujoco": ("4.0.0", "3.17.0")},
         ("cpu", "cuda"),
         REAL,
     ),

@@ -1,1 +1,1 @@
-"""Pure functions for observations, rewards and terminations, and the small classes that join them."""
+"""Environments: observations, rewards and terminations as pure functions, and the classes that join them into envs."""

@@ -1,53 +1,70 @@
-"""Joins the parts of the envs that imitate: a base for the method, and a task if there is one."""
+"""Builds the envs that imitate: a base for the method, with a task if there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mimickit_hydra.config.schema import (
-    AMPEnvConfig,
-    ASEEnvConfig,
-    DeepMimicEnvConfig,
-    DodgeballEnvConfig,
-    LocationEnvConfig,
-    SteeringEnvConfig,
-    TaskEnvConfig,
-)
 from mimickit_hydra.engines.interface import Engine
-from mimickit_hydra.envs.actions import action_bounds
-from mimickit_hydra.envs.checks import body_indices, check_length
+from mimickit_hydra.envs.actions import AboutReference, action_bounds
+from mimickit_hydra.envs.checks import body_indices
 from mimickit_hydra.envs.disc_obs import ADDDiscObs, AMPDiscObs, DemoSampler, DiscObs
-from mimickit_hydra.envs.errors import EnvError, nearest
+from mimickit_hydra.envs.errors import EnvError
 from mimickit_hydra.envs.generative import GenerativeStart
 from mimickit_hydra.envs.history import History
 from mimickit_hydra.envs.imitation import CHARACTER, ImitationEnv
-from mimickit_hydra.envs.parts import CharacterObs, Fall, ImitationReward, Part, PhaseObs, PoseLost, TargetObs
+from mimickit_hydra.envs.parts import Part, World
 from mimickit_hydra.envs.reference import ReferenceMotion
 from mimickit_hydra.envs.rewards import TERMS
-from mimickit_hydra.envs.scene import first_ball
-from mimickit_hydra.envs.starts import DefaultPose, Start, default_pose
+from mimickit_hydra.envs.sampling import Setting, StartSampler
+from mimickit_hydra.envs.sampling_schema import read_sampling
+from mimickit_hydra.envs.schema import AMPEnvConfig, ASEEnvConfig, CharEnvConfig, DeepMimicEnvConfig
+from mimickit_hydra.envs.starts import DefaultPose, Lift, Start, default_pose
 from mimickit_hydra.envs.state import View
-from mimickit_hydra.envs.tasks.dodgeball import Dodgeball
-from mimickit_hydra.envs.tasks.location import Location
-from mimickit_hydra.envs.tasks.steering import Steering
+from mimickit_hydra.envs.tasks.schema import TaskEnvConfig
 from mimickit_hydra.envs.tasks.task import MixedReward, Task
+from mimickit_hydra.envs.terms import observed, registered, with_terms
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.library import MotionLibrary
+from mimickit_hydra.plugins import ENVS, SAMPLERS
 
-IMITATION = ("deepmimic", "amp", "ase", "add", "smp")
-TASKS = ("task_location", "task_steering", "task_dodgeball")
 WINDOW_KEYS = (
     "num_disc_obs_steps", "global_obs", "root_height_obs", "enable_tar_obs", "disc_dof_vel_obs", "key_bodies",
 )  # fmt: skip
-BASES = {**{name: name for name in IMITATION}, "awr": "deepmimic", "lcp": "deepmimic"}  # method: env it is made for
+
+
+def build_imitation(
+    config: DeepMimicEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary | None, timers: Any
+) -> ImitationEnv:
+    """Build an env that imitates a reference motion, with or without a task."""
+    return ImitationBuilder(config, engine, character, needed(config, library), timers).build()
+
+
+def needed(config: CharEnvConfig, library: MotionLibrary | None) -> MotionLibrary:
+    """The motion library; EnvError where there is none."""
+    if library is None:
+        raise EnvError(f"env.motion_file: env {config.env_name} needs a reference motion")
+    return library
+
+
+def seen_by_critic(config: CharEnvConfig, parts: Sequence[Part]) -> Sequence[Part] | None:
+    """What the value function sees: everything, or None where that is what the policy sees."""
+    return parts if config.critic_observations or not config.state_estimation else None
+
+
+def make_sampler(config: DeepMimicEnvConfig, setting: Setting) -> StartSampler:
+    """Build what draws where training episodes start, ``env.sampling``."""
+    sampler: StartSampler = SAMPLERS[config.sampling].load()(read_sampling(config), setting)
+    return sampler
 
 
 class ImitationBuilder:
-    """Builds one env of the names in :data:`IMITATION` and :data:`TASKS`, or ``static_objects``."""
+    """Joins the parts of one env."""
 
     def __init__(
         self, config: DeepMimicEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary, timers: Any
@@ -61,9 +78,11 @@ class ImitationBuilder:
         self.device = torch.device(engine.device)
         # Only an agent that sees where the reference goes can be asked to be there.
         self.track_root = config.enable_tar_obs and config.global_obs
-        self._check()
         keys = body_indices("env.key_bodies", config.key_bodies, character.body_names)
         self.key_bodies = torch.tensor(keys, dtype=torch.int64, device=self.device)
+        self.bounds = action_bounds(engine.models[CHARACTER], engine.control_mode, config.zero_center_action)
+        default = default_pose(config.init_pose, character.num_dofs, self.device).dof_pos[0]
+        self.world = World(engine, character, library, len(keys), default=default, bounds=self.bounds)
 
     def build(self) -> ImitationEnv:
         config, engine = self.config, self.engine
@@ -71,52 +90,58 @@ class ImitationBuilder:
         task = self._task()
         disc_obs = self._disc_obs()
         parts = [*self._observations(), *([] if task is None else [task])]
+        acting = []
+        if config.action_about == "reference" and engine.control_mode in ("pos", "pd_explicit"):
+            acting.append(AboutReference(self.world, 0.5 * (self.bounds[0] + self.bounds[1])))
         demos = None
         if isinstance(config, AMPEnvConfig) and disc_obs is not None:
             demos = DemoSampler(reference, disc_obs, config.num_disc_obs_steps, engine.control_dt)
             parts += self._histories(config, disc_obs)
         if config.enable_early_termination:
             parts += self._failures()
+        parts, reward = with_terms(config, self.world, parts, self._reward(task), acting=acting)
+        critic = observed(config, self.world, "critic_observations")
         return ImitationEnv(
             engine, self.character, reference, self.key_bodies,
-            action_bounds(engine.models[CHARACTER], engine.control_mode, config.zero_center_action),
-            parts,
-            self._reward(task),
-            target_steps=list(config.tar_obs_steps) if config.enable_tar_obs else [],
+            self.bounds,
+            [*parts, *critic],
+            reward,
+            critic=seen_by_critic(config, [*parts, *critic]),
             past_frames=1 if demos is None else config.num_disc_obs_steps,  # type: ignore[attr-defined]
             follow_reference=self._follows(),
+            sampler=make_sampler(config, Setting(reference, engine.control_dt, self._most_reward())),
+            lift=Lift(self.library, self.character) if config.lift_starts else None,
             demos=demos,
             window_settings={key: getattr(config, key) for key in WINDOW_KEYS} if demos is not None else None,
             episode_length=config.episode_length,
-            clip_end_is_success=self.base in ("deepmimic", "add"),
+            clip_end="success" if self.base in ("deepmimic", "add") else None,
+            tests_each_clip=self.base in ("deepmimic", "add") and task is None,
             log_tracking_error=config.log_tracking_error,
             timers=self.timers,
+            fuse=config.fuse,
         )  # fmt: skip
 
     # ---------------------------------------------------------------------------------------------------------- parts
 
     def _observations(self) -> list[Part]:
-        config, character = self.config, self.character
-        joints, keys = character.num_joints, len(config.key_bodies)
+        config, world = self.config, self.world
         frame = {"global_obs": config.global_obs, "root_height": config.root_height_obs}
-        parts: list[Part] = [CharacterObs(joints, character.num_dofs, keys, **frame)]
+        found: list[Part] = [registered(world, "observations", "character", frame)]
+        found[0].privileged = not config.state_estimation
         if config.enable_phase_obs:
-            parts.append(PhaseObs(self.library, config.num_phase_encoding, self.device))
+            found.append(registered(world, "observations", "phase", {"num_encodings": config.num_phase_encoding}))
         if config.enable_tar_obs:
-            parts.append(TargetObs(len(config.tar_obs_steps), joints, keys, **frame))
-        return parts
+            found.append(registered(world, "observations", "target", {"steps": config.tar_obs_steps, **frame}))
+        return found
 
     def _failures(self) -> list[Part]:
-        config, bodies = self.config, self.character.body_names
-        parts: list[Part] = []
+        config, world, parts = self.config, self.world, list[Part]()
         if config.contact_bodies:
-            forbidden = torch.ones(len(bodies), dtype=torch.bool, device=self.device)
-            forbidden[body_indices("env.contact_bodies", config.contact_bodies, bodies)] = False
-            parts.append(Fall(forbidden))
+            parts.append(registered(world, "terminations", "fall", {"allowed": config.contact_bodies}))
         if config.pose_termination:
-            parts.append(
-                PoseLost(config.pose_termination_dist, track_root=self.track_root, global_obs=config.global_obs)
-            )
+            frame = {"track_root": self.track_root, "global_obs": config.global_obs}
+            params = {"max_dist": config.pose_termination_dist, **frame}
+            parts.append(registered(world, "terminations", "pose_lost", params, "pose"))
         return parts
 
     def _disc_obs(self) -> DiscObs | None:
@@ -154,21 +179,18 @@ class ImitationBuilder:
     # ------------------------------------------------------------------------------------------------- task and reward
 
     def _task(self) -> Task | None:
-        config, engine = self.config, self.engine
-        state = engine.states[CHARACTER]
-        if isinstance(config, LocationEnvConfig):
-            return Location(config, state, engine.control_dt)
-        if isinstance(config, SteeringEnvConfig):
-            return Steering(config, state, engine.control_dt)
-        if isinstance(config, DodgeballEnvConfig):
-            (body,) = body_indices("env.proj_target_body", [config.proj_target_body], self.character.body_names)
-            first = first_ball(config)
-            balls = list(range(first, first + config.num_projectiles))
-            return Dodgeball(config, engine, body, balls, ends_on_hit=config.enable_early_termination)
-        return None
+        entry = ENVS[self.config.env_name]
+        if not entry.facts.get("task"):
+            return None
+        task: type[Task] = entry.load()
+        if task.says_where_to_go:
+            self._check_free_root()
+        first = 1 + len(self.config.objects)
+        own = range(first, first + len(task.scene(self.config, Path)))
+        return task.build(self.config, dataclasses.replace(self.world, objects=own))
 
     def _reward(self, task: Task | None) -> Callable[[View], Tensor] | None:
-        imitation = self._imitation_reward() if self._imitates() else None
+        imitation = self._imitation_reward() if self.config.imitates else None
         if task is None:
             return imitation
         if imitation is None:
@@ -177,59 +199,30 @@ class ImitationBuilder:
         assert isinstance(config, TaskEnvConfig)
         return MixedReward(imitation, task, config.imitation_reward_w, config.task_reward_w)
 
-    def _imitates(self) -> bool:
-        """Whether the reward has an imitation part; elsewhere that part comes from the agent."""
+    def _imitation_reward(self) -> Callable[[View], Tensor]:
         config = self.config
-        return self.base == "deepmimic" and not (isinstance(config, TaskEnvConfig) and config.imitation_reward_w == 0.0)
+        params = {
+            "weights": [getattr(config, f"reward_{term}_w") for term in TERMS],
+            "scales": [getattr(config, f"reward_{term}_scale") for term in TERMS],
+            "joint_weights": config.joint_err_w,
+            "track_root": self.track_root,
+            "root_height": config.root_height_obs,
+        }
+        return registered(self.world, "rewards", "imitation", params)  # type: ignore[no-any-return]
 
-    def _imitation_reward(self) -> ImitationReward:
-        config, character = self.config, self.character
-        joints = torch.ones(character.num_joints)
-        if config.joint_err_w is not None:
-            joints = torch.tensor(list(config.joint_err_w))
-        widths = torch.as_tensor(character.dof_dim, dtype=torch.int64).cpu()[1:]
-        return ImitationReward(
-            [getattr(config, f"reward_{term}_w") for term in TERMS],
-            [getattr(config, f"reward_{term}_scale") for term in TERMS],
-            joints.to(self.device),
-            torch.repeat_interleave(joints, widths).to(self.device),
-            track_root=self.track_root,
-            root_height=config.root_height_obs,
-        )
+    def _most_reward(self) -> float | None:
+        """The largest reward of a step, known where DeepMimic's terms are all there is."""
+        config = self.config
+        if not config.imitates or config.rewards or isinstance(config, TaskEnvConfig):
+            return None
+        return sum(getattr(config, f"reward_{term}_w") for term in TERMS)
 
     def _follows(self) -> bool:
-        """Whether some part looks at the reference in every step."""
-        config = self.config
-        lost = config.enable_early_termination and config.pose_termination
-        return self.base in ("deepmimic", "add") or config.enable_tar_obs or lost or config.log_tracking_error
-
-    # --------------------------------------------------------------------------------------------------------- checks
-
-    def _check(self) -> None:
-        config = self.config
-        if config.enable_tar_obs and not config.tar_obs_steps:
-            raise EnvError("env.tar_obs_steps: found none, but env.enable_tar_obs asks for at least one")
-        if config.joint_err_w is not None:
-            joints = self.character.num_joints
-            check_length("env.joint_err_w", config.joint_err_w, (joints,), "(one per body without the root)")
-        if self.base == "deepmimic":
-            if self._imitates():
-                self._check_reward()
-        elif not isinstance(config, AMPEnvConfig) or config.num_disc_obs_steps < 1:
-            raise EnvError(f"env.num_disc_obs_steps: env {config.env_name} needs a number from 1")
-        if config.env_name in ("task_location", "task_steering"):
-            self._check_free_root()
-
-    def _check_reward(self) -> None:
-        if not self.config.key_bodies:
-            raise EnvError("env.key_bodies: found none, but the imitation reward compares at least one key body")
-        for term in TERMS:
-            for kind in ("w", "scale"):
-                if not isinstance(getattr(self.config, f"reward_{term}_{kind}"), float | int):
-                    raise EnvError(f"env.reward_{term}_{kind}: missing, and the imitation reward needs it")
+        """Whether reward, histories or what is logged need the reference in every step; parts say so themselves."""
+        return self.base in ("deepmimic", "add") or self.config.log_tracking_error
 
     def _check_free_root(self) -> None:
-        """A task that says where to go leaves no room for a reference that says so too."""
+        """EnvError where both the task and the reference say where the character goes."""
         if self.track_root or (self.base == "add" and self.config.global_obs):
             raise EnvError(
                 f"env.env_name={self.config.env_name} decides where the character goes, but with env.global_obs=true "
@@ -238,12 +231,7 @@ class ImitationBuilder:
 
 
 def _base(config: DeepMimicEnvConfig) -> str:
-    """Which of :data:`IMITATION` the env is built on."""
+    """The name of the imitation env that the env is built on."""
     if config.env_name == "static_objects":
         return "deepmimic"
-    if not isinstance(config, TaskEnvConfig):
-        return config.env_name
-    if config.base_env not in BASES:
-        hint = nearest(config.base_env, list(BASES))
-        raise EnvError(f"env.base_env: found {config.base_env!r}, allowed are {', '.join(BASES)}{hint}")
-    return BASES[config.base_env]
+    return config.base_env if isinstance(config, TaskEnvConfig) else config.env_name

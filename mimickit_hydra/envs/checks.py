@@ -1,4 +1,4 @@
-"""Checks of config values that need the character, shared by those who build envs."""
+"""Checks of config values against the character, shared by the builders of envs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def body_indices(key: str, names: Sequence[str], bodies: Sequence[str]) -> list[
 
 
 def check_length(key: str, values: Sequence[float], allowed: Sequence[int], meaning: str) -> None:
-    """EnvError naming ``key`` unless it has one of the ``allowed`` numbers of values."""
+    """EnvError naming ``key`` unless ``values`` has one of the ``allowed`` lengths."""
     if len(values) not in allowed:
         lengths = " or ".join(str(n) for n in allowed)
         raise EnvError(f"{key}: found {len(values)} numbers, this character needs {lengths} {meaning}")

@@ -1,4 +1,4 @@
-"""What a discriminator or a diffusion prior sees: a window of ``H`` motion frames, as pure functions of tensors.
+"""Discriminator observations: a window of ``H`` motion frames, as pure functions of tensors.
 
 A window is made in two steps. ``features`` turns one frame into a row of numbers that does not depend on the rest of
 the window, so a history computes and keeps one row a step. ``observe`` joins ``H`` rows, oldest first, into the

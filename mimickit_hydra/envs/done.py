@@ -1,4 +1,4 @@
-"""Why an episode ended: the values of ``Env.done`` (int32). FAIL wins over SUCC, SUCC over TIME."""
+"""The values of ``Env.done`` (int32), which say why an episode ended. FAIL wins over SUCC, SUCC over TIME."""
 
 from __future__ import annotations
 

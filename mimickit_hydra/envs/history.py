@@ -1,4 +1,4 @@
-"""The last frames of every environment, and the discriminator observation made of them."""
+"""Histories: the last frames of every environment, and the discriminator observation made of them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from mimickit_hydra.motion.rotations import quat_mul, quat_rotate, quat_to_tan_n
 
 
 def char_obs_size(num_joints: int, num_dofs: int, num_keys: int, root_height: bool) -> int:
-    """Length of :func:`char_obs`."""
+    """The length of :func:`char_obs`."""
     return int(root_height) + 6 + 3 + 3 + 6 * num_joints + num_dofs + 3 * num_keys
 
 
@@ -42,12 +42,12 @@ def char_obs(state: CharacterState, *, local: bool, root_height: bool) -> list[T
 
 
 def phase_obs_size(num_encodings: int) -> int:
-    """Length of :func:`phase_obs`."""
+    """The length of :func:`phase_obs`."""
     return 1 + 2 * num_encodings
 
 
 def phase_frequencies(num_encodings: int, device: torch.device | str = "cpu") -> Tensor:
-    """Angular frequencies 2 pi 2^k, k = 0 .. num_encodings - 1, per unit of phase."""
+    """Angular frequencies ``[num_encodings]`` 2 pi 2^k, k = 0 .. num_encodings - 1, per unit of phase."""
     return 2.0 * math.pi * torch.pow(2.0, torch.arange(num_encodings, dtype=torch.float32, device=device))
 
 
@@ -58,7 +58,7 @@ def phase_obs(phase: Tensor, frequencies: Tensor) -> list[Tensor]:
 
 
 def target_obs_size(num_steps: int, num_joints: int, num_keys: int, root_height: bool) -> int:
-    """Length of :func:`target_obs`."""
+    """The length of :func:`target_obs`."""
     return num_steps * (2 + int(root_height) + 6 + 6 * num_joints + 3 * num_keys)
 
 

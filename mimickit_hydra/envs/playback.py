@@ -1,4 +1,4 @@
-"""Envs to look at: a motion played without physics, and one degree of freedom driven after the other."""
+"""Envs that show a character: one plays a motion without physics, one drives a degree of freedom after the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS_PER_DOF = 4.0
 
 
 class PlaybackEnv(ImitationEnv):
-    """The character is put where the reference is, step by step; actions and physics change nothing."""
+    """An env that puts the character where the reference is, step by step; actions and physics change nothing."""
 
     @property
     def has_goal_pose(self) -> bool:
@@ -33,7 +33,7 @@ class PlaybackEnv(ImitationEnv):
 
 
 class EveryClip(ReferenceMotion):
-    """Environment i shows clip i, and the first ones again when there are no more, from their beginning."""
+    """A reference that shows clip i in environment i from its beginning, and the first clips again beyond the last."""
 
     def draw(self, num: int) -> tuple[Tensor, Tensor]:
         ids = torch.arange(num, device=self.clip_end.device) % self.library.num_motions
@@ -41,7 +41,7 @@ class EveryClip(ReferenceMotion):
 
 
 class DofSweep(Part):
-    """Drives one DoF for four seconds to its highest and to its lowest command, then the next.
+    """A part that drives one DoF for four seconds to its highest and its lowest command, then the next.
 
     Environment i begins with DoF i; all others are held at 0.
     """
@@ -52,7 +52,7 @@ class DofSweep(Part):
 
     @property
     def duration(self) -> float:
-        """Seconds that all DoFs take."""
+        """The seconds that all DoFs take."""
         return SECONDS_PER_DOF * len(self._low)
 
     def before_physics(self, command: Tensor, time: Tensor) -> None:
@@ -64,5 +64,5 @@ class DofSweep(Part):
 
 
 def one(view: View) -> Tensor:
-    """The reward of envs that nothing is learnt in."""
+    """The reward ``[N]`` of envs that nothing is learnt in: 1."""
     return torch.ones_like(view.time)

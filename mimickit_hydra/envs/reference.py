@@ -1,4 +1,4 @@
-"""The reference motion: where episodes start, and what the clips show now and a few steps ahead."""
+"""The reference motion: draws episode starts, and looks up what the clips show now and a few steps ahead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from mimickit_hydra.envs.state import CharacterState
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.clip import LoopMode
 from mimickit_hydra.motion.library import MotionLibrary
-from mimickit_hydra.motion.rotations import quat_to_tan_norm
 
 
 class ReferenceMotion:
@@ -38,13 +37,10 @@ class ReferenceMotion:
     def at(self, motion_ids: Tensor, motion_time: Tensor) -> CharacterState:
         """The reference ``[...]`` of clips ``[...]`` at times (s) ``[...]``: one query and one forward kinematics."""
         frame = self.library.query(motion_ids, motion_time)
-        body_pos, body_rot = self._character.forward_kinematics(frame.root_pos, frame.root_rot, frame.joint_rot)
         rotations = torch.cat([frame.root_rot.unsqueeze(-2), frame.joint_rot], dim=-2)
-        return CharacterState(
-            root_pos=frame.root_pos, rotations=rotations, root_vel=frame.root_vel, root_ang_vel=frame.root_ang_vel,
-            dof_vel=frame.dof_vel, body_pos=body_pos, body_rot=body_rot,
-            key_offset=body_pos.index_select(-2, self._key_bodies) - frame.root_pos.unsqueeze(-2),
-            tan_norm=quat_to_tan_norm(rotations),
+        return CharacterState.posed(
+            self._character, self._key_bodies, frame.root_pos, rotations, frame.root_vel, frame.root_ang_vel,
+            frame.dof_vel,
         )  # fmt: skip
 
 
@@ -67,6 +63,7 @@ class ReferenceWindow:
         """A restart also looks up ``past_frames`` H frames ending now, for those who keep a history."""
         self._motion = motion
         self._dt = control_dt
+        self.steps = list(target_steps)
         self._first = min(0, *target_steps, 0)
         self._offsets = torch.arange(self._first, max(0, *target_steps, 0) + 1, device=motion.clip_end.device)
         self._now = -self._first

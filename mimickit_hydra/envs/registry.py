@@ -1,4 +1,4 @@
-"""From an env's configuration to the env itself."""
+"""Builds envs by name."""
 
 from __future__ import annotations
 
@@ -6,91 +6,91 @@ from typing import Any
 
 import torch
 
-from mimickit_hydra.config.schema import CharEnvConfig, DeepMimicEnvConfig, ViewMotionEnvConfig
 from mimickit_hydra.engines.interface import Engine, ObjectModel
 from mimickit_hydra.envs.actions import action_bounds
-from mimickit_hydra.envs.builder import IMITATION, TASKS, ImitationBuilder
+from mimickit_hydra.envs.builder import build_imitation, needed, seen_by_critic
 from mimickit_hydra.envs.checks import body_indices, check_length
-from mimickit_hydra.envs.errors import EnvError, nearest
+from mimickit_hydra.envs.errors import EnvError
 from mimickit_hydra.envs.imitation import CHARACTER, ImitationEnv
-from mimickit_hydra.envs.parts import CharacterObs, Part
+from mimickit_hydra.envs.parts import Part, World
 from mimickit_hydra.envs.playback import DofSweep, EveryClip, PlaybackEnv, one
-from mimickit_hydra.envs.scene import build_scene
+from mimickit_hydra.envs.playback_schema import ViewMotionEnvConfig
+from mimickit_hydra.envs.schema import CharEnvConfig
 from mimickit_hydra.envs.starts import DefaultPose, default_pose
+from mimickit_hydra.envs.terms import observed, registered, with_terms
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.library import MotionLibrary
+from mimickit_hydra.plugins import ENVS
 
 REPEATS_SHOWN = 5.0  # of a clip that repeats
-
-ENV_NAMES = (*IMITATION, "static_objects", *TASKS, "char", "view_motion", "char_dof_test")
 
 
 def make_env(
     config: CharEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary | None, timers: Any = None
 ) -> ImitationEnv:
-    """The env that ``config.env_name`` asks for, on the engine of :func:`build_scene`; EnvError if it cannot be.
+    """Build the env ``config.env_name`` on the engine of :func:`scene.build_scene`; UserError if it cannot be built.
 
     ``library`` may be None for the envs without a reference motion, ``char`` and ``char_dof_test``.
     """
-    if config.env_name not in ENV_NAMES:
-        hint = nearest(config.env_name, list(ENV_NAMES))
-        raise EnvError(f"env.env_name: found {config.env_name!r}, allowed are {', '.join(ENV_NAMES)}{hint}")
+    entry = ENVS[config.env_name]
     _check_engine_matches(engine.models[CHARACTER], character)
     check_length("env.init_pose", config.init_pose, (0, 3, 6 + character.num_dofs), "(position, or position and DoFs)")
-    if isinstance(config, DeepMimicEnvConfig):
-        return ImitationBuilder(config, engine, character, _needed(config, library), timers).build()
-    if isinstance(config, ViewMotionEnvConfig):
-        return _make_view_motion(config, engine, character, _needed(config, library), timers)
-    return _make_plain(config, engine, character, timers)
+    build: Any = build_imitation if entry.facts.get("task") else entry.load()
+    env: ImitationEnv = build(config, engine, character, library, timers)
+    return env
 
 
-def _needed(config: CharEnvConfig, library: MotionLibrary | None) -> MotionLibrary:
-    if library is None:
-        raise EnvError(f"env.motion_file: env {config.env_name} needs a reference motion")
-    return library
-
-
-def _make_plain(config: CharEnvConfig, engine: Engine, character: CharacterModel, timers: Any) -> ImitationEnv:
-    """``char`` and ``char_dof_test``: a character, no reference, reward 1."""
+def build_plain(
+    config: CharEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary | None, timers: Any
+) -> ImitationEnv:
+    """Build ``char`` or ``char_dof_test``: a character, no reference, reward 1."""
     device = torch.device(engine.device)
     bounds = action_bounds(engine.models[CHARACTER], engine.control_mode, config.zero_center_action)
     keys = _key_bodies(config, character, device)
     pose = default_pose(config.init_pose, character.num_dofs, device)
-    parts: list[Part] = [_character_obs(config, character), DefaultPose(pose, engine.num_envs)]
+    world = World(engine, character, None, len(keys), default=pose.dof_pos[0], bounds=bounds)
+    character_obs = _character_obs(config, world)
+    character_obs.privileged = not config.state_estimation
+    parts: list[Part] = [character_obs, DefaultPose(pose, engine.num_envs)]
     length = config.episode_length
     if config.env_name == "char_dof_test":
         sweep = DofSweep(bounds[0].to(device), bounds[1].to(device), engine.num_envs)
         parts.append(sweep)
         length = sweep.duration
+    parts, reward = with_terms(config, world, parts, one)
+    parts += observed(config, world, "critic_observations")
     return ImitationEnv(
-        engine, character, None, keys, bounds, parts, one, episode_length=length, timers=timers
+        engine, character, None, keys, bounds, parts, reward,
+        critic=seen_by_critic(config, parts), episode_length=length, timers=timers,
     )  # fmt: skip
 
 
-def _make_view_motion(
-    config: ViewMotionEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary, timers: Any
+def build_view_motion(
+    config: ViewMotionEnvConfig, engine: Engine, character: CharacterModel, library: MotionLibrary | None, timers: Any
 ) -> ImitationEnv:
+    """Build the env in which the environments play the clips of the library in turn."""
+    library = needed(config, library)
     device = torch.device(engine.device)
     keys = _key_bodies(config, character, device)
     reference = EveryClip(library, character, keys)
     ids, _ = reference.draw(engine.num_envs)
     loops = torch.where(torch.isinf(reference.clip_end), REPEATS_SHOWN, 1.0)
+    world = World(engine, character, library, len(keys))
+    parts, reward = with_terms(config, world, [_character_obs(config, world)], one)
     return PlaybackEnv(
         engine, character, reference, keys,
         action_bounds(engine.models[CHARACTER], engine.control_mode, config.zero_center_action),
-        [_character_obs(config, character)],
-        one,
+        parts,
+        reward,
         episode_length=(loops * library.lengths.to(device))[ids],
-        clip_end_is_success=False,
+        clip_end=None,
         timers=timers,
     )  # fmt: skip
 
 
-def _character_obs(config: CharEnvConfig, character: CharacterModel) -> CharacterObs:
-    return CharacterObs(
-        character.num_joints, character.num_dofs, len(config.key_bodies),
-        global_obs=config.global_obs, root_height=config.root_height_obs,
-    )  # fmt: skip
+def _character_obs(config: CharEnvConfig, world: World) -> Part:
+    frame = {"global_obs": config.global_obs, "root_height": config.root_height_obs}
+    return registered(world, "observations", "character", frame)
 
 
 def _key_bodies(config: CharEnvConfig, character: CharacterModel, device: torch.device) -> torch.Tensor:
@@ -99,7 +99,7 @@ def _key_bodies(config: CharEnvConfig, character: CharacterModel, device: torch.
 
 
 def _check_engine_matches(model: ObjectModel, character: CharacterModel) -> None:
-    """Every tensor is indexed in the character's body order, so the engine's must be that one, to the last body."""
+    """EnvError unless the engine has the character's bodies in its order, by which every tensor is indexed."""
     ours, theirs = list(character.body_names), list(model.body_names)
     for i in range(max(len(ours), len(theirs))):
         a, b = (names[i] if i < len(names) else "nothing" for names in (ours, theirs))
@@ -111,6 +111,3 @@ def _check_engine_matches(model: ObjectModel, character: CharacterModel) -> None
             raise EnvError(
                 f"env.char_file: body {ours[i]!r} has {width} DoFs in the character but {found} in the engine's model"
             )
-
-
-__all__ = ["ENV_NAMES", "build_scene", "make_env"]

@@ -1,4 +1,4 @@
-"""The imitation reward of DeepMimic (Peng et al. 2018, section 5.3) with MimicKit's five terms."""
+"""The imitation reward of DeepMimic (Peng et al. 2018, section 5.3), in MimicKit's five terms."""
 
 from __future__ import annotations
 

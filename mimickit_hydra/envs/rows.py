@@ -1,7 +1,8 @@
-"""Which environments a computation concerns, so that a step and both ways to reset share one code path."""
+"""Rows: the environments that a computation concerns, so that a step and both ways to reset share their code."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, where
 
 
@@ -26,12 +27,16 @@ class Rows:
         if self.index is not None:
             buffer.index_copy_(0, self.index, value)
         elif self.mask is not None:
-            where(self.mask.view(-1, *[1] * (buffer.dim() - 1)), value, buffer, out=buffer)
+            mask = self.mask.view(-1, *[1] * (buffer.dim() - 1))
+            if torch.compiler.is_compiling():  # which knows no ``out`` with gaps
+                buffer.copy_(where(mask, value, buffer))
+            else:
+                where(mask, value, buffer, out=buffer)
         else:
             buffer.copy_(value)
 
     def weights(self, like: Tensor) -> Tensor | None:
-        """1 for computed rows that count and 0 for the rest, or None if all count."""
+        """``[n]``: 1 for computed rows that count and 0 for the rest, or None if all count."""
         return None if self.mask is None else self.mask.to(like.dtype)
 
 
@@ -39,7 +44,7 @@ ALL = Rows()
 
 
 def reset_rows(mask: Tensor | None, by_index: bool) -> Rows | None:
-    """Rows of a reset mask, or None where nothing restarts (known only ``by_index``)."""
+    """Rows of a reset mask ``[N]``, or None where nothing restarts (known only ``by_index``)."""
     if mask is None:
         return ALL
     if not by_index:

@@ -1,4 +1,4 @@
-"""What an env's configuration asks the engine to build."""
+"""The scene that an env asks the engine to build."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.config.paths import resolve_data_file
-from mimickit_hydra.config.schema import CharEnvConfig, DeepMimicEnvConfig, DodgeballEnvConfig
 from mimickit_hydra.engines.interface import ObjectSpec, SceneSpec
 from mimickit_hydra.envs.errors import EnvError
+from mimickit_hydra.envs.schema import CharEnvConfig
 from mimickit_hydra.envs.starts import start_pose
-from mimickit_hydra.envs.tasks.dodgeball import resting_place
+from mimickit_hydra.plugins import ENVS
 
-BALL_FILE = "data/assets/objects/dodgeball.xml"
-BALL_COLOR = (0.9725, 0.42, 0.1137)
 STATIC_COLOR = (0.3, 0.3, 0.3)
 
 
-def build_scene(config: CharEnvConfig, char_file: str, resolve: Callable[[str], Path] = resolve_data_file) -> SceneSpec:
-    """What the engine has to build: the character, then static objects, then balls.
+def build_scene(
+    config: CharEnvConfig, char_file: str, resolve: Callable[[str], Path] = resolve_data_file, gains: Any = None
+) -> SceneSpec:
+    """The scene of an env: the character, then static objects, then what a task adds.
 
-    ``char_file`` is the absolute path of the character's asset; ``resolve`` finds the files that the config names.
+    ``char_file`` is the absolute path of the character's asset; ``resolve`` finds the files that the config names;
+    ``gains`` is ``character.gains``.
     """
     position, rotation = start_pose(config.init_pose)
     looked_at = config.env_name in ("view_motion", "char_dof_test")
@@ -30,20 +31,20 @@ def build_scene(config: CharEnvConfig, char_file: str, resolve: Callable[[str], 
         enable_self_collisions=not looked_at,
         fix_root=config.env_name == "char_dof_test",
         disable_motors=config.env_name == "view_motion",
+        gains=gains,
     )  # fmt: skip
-    return SceneSpec((character, *_static_objects(config, resolve), *_balls(config, resolve)))
+    return SceneSpec((character, *_static_objects(config, resolve), *task_objects(config, resolve)))
 
 
-def first_ball(config: CharEnvConfig) -> int:
-    """Index of the first ball among the engine's objects."""
-    return 1 + (len(config.objects) if isinstance(config, DeepMimicEnvConfig) else 0)
+def task_objects(config: CharEnvConfig, resolve: Callable[[str], Path]) -> list[ObjectSpec]:
+    """The objects that the env's task, if it has one, adds to the scene; they are the engine's last."""
+    entry = ENVS[config.env_name]
+    return entry.load().scene(config, resolve) if entry.facts.get("task") else []
 
 
 def _static_objects(config: CharEnvConfig, resolve: Callable[[str], Path]) -> list[ObjectSpec]:
-    if not isinstance(config, DeepMimicEnvConfig):
-        return []
     specs = []
-    for i, obj in enumerate(config.objects):
+    for i, obj in enumerate(getattr(config, "objects", [])):
         position = _numbers(f"env.objects[{i}].pos", obj.pos, 3)
         rotation = _numbers(f"env.objects[{i}].rot", obj.rot, 4)
         specs.append(
@@ -61,15 +62,3 @@ def _numbers(key: str, values: Any, count: int) -> list[float]:
     if len(values) != count:
         raise EnvError(f"{key}: found {len(values)} numbers, needs {count}")
     return [float(v) for v in values]
-
-
-def _balls(config: CharEnvConfig, resolve: Callable[[str], Path]) -> list[ObjectSpec]:
-    if not isinstance(config, DodgeballEnvConfig):
-        return []
-    if config.num_projectiles < 1:
-        raise EnvError(f"env.num_projectiles: found {config.num_projectiles}, allowed are numbers from 1")
-    file = str(resolve(BALL_FILE))
-    return [
-        ObjectSpec(f"projectile{i}", file, articulated=False, start_pos=resting_place(i), color=BALL_COLOR)
-        for i in range(config.num_projectiles)
-    ]

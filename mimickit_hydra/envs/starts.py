@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from mimickit_hydra.engines.interface import ResetState
 from mimickit_hydra.envs.errors import EnvError
 from mimickit_hydra.envs.parts import Part
 from mimickit_hydra.envs.rows import Rows
+from mimickit_hydra.motion.character import CharacterModel
+from mimickit_hydra.motion.geometry import lowest_heights
+from mimickit_hydra.motion.library import MotionLibrary
 
 RESET_FIELDS = ("root_pos", "root_rot", "root_vel", "root_ang_vel", "dof_pos", "dof_vel")
 
@@ -25,6 +29,26 @@ class Start(Part):
         ``past`` are those of the reference motion, ``now`` ``[n, F]`` is the start itself.
         """
         return past
+
+
+class Lift:
+    """Raises starts in which the reference is in the floor by as much as it is.
+
+    The depth of every frame is worked out once; in between it is interpolated, which is never too little where the
+    character moves straight. What is compared and paid for is still the reference as it is.
+    """
+
+    def __init__(self, library: MotionLibrary, character: CharacterModel) -> None:
+        frames = library.frames()
+        heights = lowest_heights(character, frames.root_pos, frames.root_rot, frames.joint_rot)
+        lowest = torch.zeros(len(frames.root_pos)) if heights is None else torch.nan_to_num(heights)
+        self._library, self._lowest = library, lowest.to(library.device)
+        self._up = torch.tensor([0.0, 0.0, 1.0], device=library.device)
+
+    def __call__(self, start: ResetState, motion_ids: Tensor, times: Tensor) -> ResetState:
+        """``start [n, .]`` at ``times [n]`` s of clips ``[n]``, out of the floor."""
+        depth = (-self._library.between(self._lowest, motion_ids, times)).clamp(min=0.0)
+        return replace(start, root_pos=torch.addcmul(start.root_pos, depth.unsqueeze(-1), self._up))
 
 
 class DefaultPose(Start):
@@ -60,7 +84,7 @@ class DefaultPose(Start):
 
 
 def default_pose(init_pose: Sequence[float], num_dofs: int, device: torch.device) -> ResetState:
-    """``init_pose`` at rest, one row."""
+    """The pose ``init_pose`` at rest, as one row."""
     position, rotation = start_pose(init_pose)
     dofs = [float(v) for v in init_pose[6:]] or [0.0] * num_dofs
 

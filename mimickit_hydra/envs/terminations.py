@@ -1,4 +1,4 @@
-"""Causes for the end of an episode and the one flag they make together. No indexing by mask: fixed shapes only."""
+"""Causes for the end of an episode, and the flag that they make together, with fixed shapes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ def pose_lost(
     in world axes with ``global_obs``, else in the frame of the own root (its full rotation, not only its heading).
     A state that is not a number is lost, so that a diverged simulation ends instead of running on unseen.
     """
+    squared = furthest_squared(
+        body_pos, root_rot, ref_body_pos, ref_root_rot, track_root=track_root, global_obs=global_obs
+    )
+    return ~(squared <= max_dist * max_dist)
+
+
+def furthest_squared(
+    body_pos: Tensor,
+    root_rot: Tensor,
+    ref_body_pos: Tensor,
+    ref_root_rot: Tensor,
+    *,
+    track_root: bool,
+    global_obs: bool,
+) -> Tensor:
+    """The squared distance ``[n]`` (m^2) of the body that is furthest from its reference, see :func:`pose_lost`."""
     if track_root:
         difference = body_pos - ref_body_pos
     else:
@@ -52,7 +68,7 @@ def pose_lost(
             offset = quat_rotate(quat_conj(root_rot).unsqueeze(-2), offset)
             ref_offset = quat_rotate(quat_conj(ref_root_rot).unsqueeze(-2), ref_offset)
         difference = offset - ref_offset
-    return ~(torch.square(difference).sum(-1).amax(-1) <= max_dist * max_dist)
+    return torch.square(difference).sum(-1).amax(-1)
 
 
 def done_flags(time: Tensor | None, success: Tensor | None, failure: Tensor | None, out: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
-"""How closely the character follows its reference: seven errors per environment and their running means."""
+"""Tracking errors: how closely the character follows its reference, per environment and as running means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from mimickit_hydra.envs.state import CharacterState
-from mimickit_hydra.motion.rotations import quat_diff_angle
+from mimickit_hydra.motion.rotations import heading, quat_diff, quat_diff_angle
 
 NAMES = (
     "root_pos_err",  # m
@@ -38,11 +38,34 @@ def tracking_errors(sim: CharacterState, ref: CharacterState) -> Tensor:
     )
 
 
-class RunningMeans:
-    """Count-weighted means of the seven errors over everything recorded since :meth:`restart`; zeros before."""
+KEYPOINT_NAMES = ("mpkpe", "mpkpe_local")  # m
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.means = torch.zeros(len(NAMES), device=device)
+
+def keypoint_errors(sim: CharacterState, ref: CharacterState, bodies: Tensor | None = None, anchor: int = 0) -> Tensor:
+    """Mean distances of ``bodies`` (all, where None) ``[n, 2]``, m, in the order of :data:`KEYPOINT_NAMES`.
+
+    The first is that in the world. The second is that of a reference which is put where the body ``anchor`` is, over
+    the ground, and turned about the vertical as it is (BeyondMimic, Liao et al. 2025).
+    """
+    place, goal = sim.body_pos[..., anchor, :], ref.body_pos[..., anchor, :]
+    turn = heading(quat_diff(ref.body_rot[..., anchor, :], sim.body_rot[..., anchor, :]))
+    found, wanted = (
+        state.body_pos if bodies is None else state.body_pos.index_select(-2, bodies) for state in (sim, ref)
+    )
+    x, y, z = (wanted - goal.unsqueeze(-2)).unbind(-1)
+    cos, sin = turn.cos().unsqueeze(-1), turn.sin().unsqueeze(-1)
+    x0, y0, z0 = place[..., 0:1], place[..., 1:2], goal[..., 2:]
+    aligned = torch.stack([x0 + cos * x - sin * y, y0 + sin * x + cos * y, z0 + z], dim=-1)
+    norm = torch.linalg.vector_norm
+    return torch.stack([norm(found - wanted, dim=-1).mean(-1), norm(found - aligned, dim=-1).mean(-1)], dim=-1)
+
+
+class RunningMeans:
+    """Count-weighted means of what ``names`` lists over everything recorded since :meth:`restart`; zeros before."""
+
+    def __init__(self, device: torch.device | str = "cpu", names: Sequence[str] = NAMES) -> None:
+        self.names = tuple(names)
+        self.means = torch.zeros(len(names), device=device)
         self.count = torch.zeros(1, device=device)  # samples; exact in float32 up to 2^24, and only a weight beyond
 
     def restart(self) -> None:
@@ -50,7 +73,7 @@ class RunningMeans:
         self.count.zero_()
 
     def record(self, errors: Tensor, weights: Tensor | None = None) -> None:
-        """Add the rows of ``errors`` ``[n, 7]``; ``weights`` ``[n]`` of 0 and 1 leaves rows out without a host sync."""
+        """Add the rows of ``errors`` ``[n, names]``; ``weights`` ``[n]`` of 0 and 1 leaves rows out without a sync."""
         if weights is None:
             total, number = errors.sum(0), self.count.new_full((1,), errors.shape[0])
         else:
@@ -60,7 +83,7 @@ class RunningMeans:
 
     def as_dict(self) -> dict[str, Tensor]:
         """0-d views of the live means by name."""
-        return {name: self.means[i] for i, name in enumerate(NAMES)}
+        return {name: self.means[i] for i, name in enumerate(self.names)}
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"means": self.means.cpu().clone(), "count": self.count.cpu().clone()}

@@ -1,1 +1,1 @@
-"""Clips, the motion library, the character model and its kinematics."""
+"""Motion clips, the motion library, and the character model with its kinematics."""

@@ -7,7 +7,6 @@ are xyzw. Every function takes any leading axes.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from itertools import pairwise
@@ -17,10 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mimickit_hydra.errors import UserError
 from mimickit_hydra.motion import rotations as rot
-from mimickit_hydra.motion.mjcf import CharacterError, Geom, Tree, read_mjcf
-
-__all__ = ["CharacterError", "CharacterModel", "JointType"]
+from mimickit_hydra.motion.robot import NO_LIMIT, Geom, Robot
 
 
 class JointType(IntEnum):
@@ -40,8 +38,9 @@ class CharacterModel:
 
     Attributes: ``name``, ``body_names``, ``joint_names``, ``parents`` (root -1), ``local_pos [B, 3]`` m and
     ``local_rot [B, 4]`` in the parent frame, ``joint_types`` (:class:`JointType`), ``joint_axes [B, 3]`` (unit, zero
-    unless a hinge), ``dof_index`` and ``dof_dim`` per body, ``dof_low``/``dof_high [D]`` rad (numpy, infinite without
-    a limit), ``geoms`` (primitives of the file, may be empty), ``source`` (file or None).
+    unless a hinge), ``joint_anchors [B, 3]`` m in the body's frame, ``dof_index`` and ``dof_dim`` per body,
+    ``dof_low``/``dof_high [D]`` rad (numpy, infinite without a limit), ``geoms`` (primitives of the file, may be
+    empty), ``source`` (file or None).
     """
 
     def __init__(
@@ -53,6 +52,7 @@ class CharacterModel:
         local_rot: np.ndarray,
         joint_types: Sequence[int],
         joint_axes: np.ndarray,
+        joint_anchors: np.ndarray | None = None,
         joint_names: Sequence[str] | None = None,
         dof_low: np.ndarray | None = None,
         dof_high: np.ndarray | None = None,
@@ -75,61 +75,39 @@ class CharacterModel:
         self.num_dofs = sum(self.dof_dim)
         self.dof_low = _limits(dof_low, -np.inf, self.num_dofs)
         self.dof_high = _limits(dof_high, np.inf, self.num_dofs)
-        self._build_tensors(np.asarray(local_pos), np.asarray(local_rot), np.asarray(joint_axes), torch.device(device))
-
-    @classmethod
-    def from_file(cls, path: str | Path, device: torch.device | str = "cpu") -> CharacterModel:
-        """Read an MJCF (``.xml``). Raises CharacterError with one line if the file is missing or unsupported."""
-        path = Path(path)
-        if path.suffix != ".xml":
-            raise CharacterError(
-                f"{path}: a character file must be MJCF (.xml), found {path.suffix or 'no extension'!r}"
-            )
-        return cls._from_tree(read_mjcf(path), path, device)
-
-    @classmethod
-    def _from_tree(cls, tree: Tree, path: Path, device: torch.device | str) -> CharacterModel:
-        types, axes, names = [JointType.ROOT], [np.zeros(3)], ["root"]
-        for body in tree.bodies[1:]:
-            count = len(body.hinges)
-            types.append({0: JointType.FIXED, 1: JointType.HINGE, 3: JointType.SPHERICAL}[count])
-            axes.append(body.hinges[0].axis if count == 1 else np.zeros(3))
-            first = body.hinges[0].name if count else body.name
-            names.append(first.rpartition("_")[0] or first if count == 3 else first)
-        hinges = [hinge for body in tree.bodies for hinge in body.hinges]
-        return cls(
-            name=tree.name,
-            body_names=[body.name for body in tree.bodies],
-            parents=[body.parent for body in tree.bodies],
-            local_pos=np.stack([body.pos for body in tree.bodies]),
-            local_rot=np.stack([body.rot for body in tree.bodies]),
-            joint_types=types,
-            joint_axes=np.stack(axes),
-            joint_names=names,
-            dof_low=np.array([hinge.low for hinge in hinges]),
-            dof_high=np.array([hinge.high for hinge in hinges]),
-            geoms=tree.geoms,
-            source=path,
-            device=device,
+        anchors = np.zeros((self.num_bodies, 3)) if joint_anchors is None else np.asarray(joint_anchors)
+        self._build_tensors(
+            np.asarray(local_pos), np.asarray(local_rot), np.asarray(joint_axes), anchors, torch.device(device)
         )
 
     @classmethod
-    def from_arrays(
-        cls,
-        name: str,
-        body_names: Sequence[str],
-        parents: Sequence[int],
-        local_pos: np.ndarray,
-        local_rot: np.ndarray,
-        joint_types: Sequence[int],
-        joint_axes: np.ndarray,
-        dof_low: np.ndarray | None = None,
-        dof_high: np.ndarray | None = None,
-        device: torch.device | str = "cpu",
-    ) -> CharacterModel:
-        """Build a character without a file. Shapes as in the class."""
-        return cls(name, body_names, parents, local_pos, local_rot, joint_types, joint_axes,
-                   dof_low=dof_low, dof_high=dof_high, device=device)  # fmt: skip
+    def from_file(cls, path: str | Path, device: torch.device | str = "cpu") -> CharacterModel:
+        """Read an MJCF (``.xml``). Raises UserError with one line if the file is missing or unsupported."""
+        from mimickit_hydra.motion.mjcf import read_robot
+
+        return cls.from_robot(read_robot(path), Path(path), device)
+
+    @classmethod
+    def from_robot(cls, robot: Robot, source: Path | None = None, device: torch.device | str = "cpu") -> CharacterModel:
+        """The character of a robot whose file has been read. UserError for one that no joint moves."""
+        if not robot.dof_names:
+            raise UserError(f"{source or robot.name}: no joint moves it, so there is nothing to learn")
+        types, axes, anchors, names = [], np.zeros((len(robot.parents), 3)), np.zeros((len(robot.parents), 3)), []
+        for body, (count, end) in enumerate(zip(robot.dof_dims, np.cumsum(robot.dof_dims), strict=True)):
+            kind = {0: JointType.FIXED, 1: JointType.HINGE, 3: JointType.SPHERICAL}[int(count)]
+            types.append(kind if body else JointType.ROOT)
+            first = (robot.dof_names[end - count] if count else "") or robot.body_names[body]
+            names.append((first.rpartition("_")[0] or first if count == 3 else first) if body else "root")
+            if count:
+                axes[body] = robot.axes[end - 1] if count == 1 else 0.0
+                anchors[body] = robot.anchors[end - 1]
+        return cls(
+            name=robot.name, body_names=robot.body_names, parents=robot.parents.tolist(), local_pos=robot.local_pos,
+            local_rot=robot.local_rot, joint_types=types, joint_axes=axes, joint_anchors=anchors, joint_names=names,
+            dof_low=np.where(robot.dof_low > -NO_LIMIT, robot.dof_low, -np.inf),
+            dof_high=np.where(robot.dof_high < NO_LIMIT, robot.dof_high, np.inf), geoms=robot.geoms, source=source,
+            device=device,
+        )  # fmt: skip
 
     def to(self, device: torch.device | str) -> CharacterModel:
         """The same character with its tensors on ``device``."""
@@ -137,17 +115,9 @@ class CharacterModel:
             return self
         return CharacterModel(
             self.name, self.body_names, self.parents, self.local_pos.cpu().numpy(), self.local_rot.cpu().numpy(),
-            self.joint_types, self.joint_axes.cpu().numpy(), self.joint_names, self.dof_low, self.dof_high,
-            self.geoms, self.source, device,
+            self.joint_types, self.joint_axes.cpu().numpy(), self.joint_anchors.cpu().numpy(), self.joint_names,
+            self.dof_low, self.dof_high, self.geoms, self.source, device,
         )  # fmt: skip
-
-    def body_index(self, name: str) -> int:
-        """Index of a body. Raises CharacterError naming the nearest bodies."""
-        if name in self.body_names:
-            return self.body_names.index(name)
-        near = difflib.get_close_matches(name, self.body_names, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"bodies: {', '.join(self.body_names)}"
-        raise CharacterError(f"character {self.name!r} has no body {name!r}; {hint}")
 
     def dof_columns(self) -> list[str]:
         """A name for each degree of freedom, ``[D]`` strings: ``abdomen_x``, ``right_elbow`` ..."""
@@ -192,10 +162,36 @@ class CharacterModel:
             levels.append(rot.quat_mul(above, part))
         body_rot = torch.cat(levels, dim=-2).index_select(-2, self._level_inverse)
         bones = rot.quat_rotate(body_rot.index_select(-2, self._parent_index), self._bone)
-        # Positions are sums of bones along the path from the root; one gather replaces a pass over the tree.
-        steps = torch.cat([root_pos.unsqueeze(-2), bones, torch.zeros_like(bones[..., :1, :])], dim=-2)
-        body_pos = steps.index_select(-2, self._paths).unflatten(-2, (self.num_bodies, -1)).sum(-2)
-        return body_pos, body_rot
+        if self._from_joint is not None:
+            bones = bones + rot.quat_rotate(body_rot[..., 1:, :], self._from_joint)
+        return self._sum_paths(root_pos, bones), body_rot
+
+    def body_velocities(
+        self, body_pos: Tensor, body_rot: Tensor, root_vel: Tensor, root_ang_vel: Tensor, dof_vel: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Velocities of the origins of all bodies, and their angular velocities, ``[..., B, 3]`` each, in the world.
+
+        ``body_pos`` and ``body_rot`` are those of :meth:`forward_kinematics`; ``root_vel [..., 3]`` m/s,
+        ``root_ang_vel [..., 3]`` rad/s, ``dof_vel [..., D]`` rad/s.
+        """
+        turns = dof_vel.index_select(-1, self._exp_columns).unflatten(-1, (self.num_joints, 3)) * self._exp_factors
+        turns = rot.quat_rotate(body_rot[..., 1:, :], turns)
+        ang_vel = self._sum_paths(root_ang_vel, turns)
+        arms = body_pos[..., 1:, :] - body_pos.index_select(-2, self._parent_index)
+        if self._from_joint is not None:
+            # Up to the joint the parent carries a body, beyond it the body turns by itself.
+            own = rot.quat_rotate(body_rot[..., 1:, :], self._from_joint)
+            steps = torch.linalg.cross(ang_vel.index_select(-2, self._parent_index), arms - own)
+            steps = steps + torch.linalg.cross(ang_vel[..., 1:, :], own)
+        else:
+            steps = torch.linalg.cross(ang_vel.index_select(-2, self._parent_index), arms)
+        return self._sum_paths(root_vel, steps), ang_vel
+
+    def _sum_paths(self, root: Tensor, steps: Tensor) -> Tensor:
+        """For each body ``[..., B, 3]`` the sum of ``root [..., 3]`` and of ``steps [..., J, 3]`` on the way to it."""
+        # One gather replaces a pass over the tree.
+        rows = torch.cat([root.unsqueeze(-2), steps, torch.zeros_like(steps[..., :1, :])], dim=-2)
+        return rows.index_select(-2, self._paths).unflatten(-2, (self.num_bodies, -1)).sum(-2)
 
     def _along_hinges(self, v: Tensor) -> Tensor:
         """Project ``v [..., J, 3]`` on the hinge axes, leaving the other joints' vectors alone."""
@@ -208,13 +204,15 @@ class CharacterModel:
     def _check_tree(self) -> None:
         counts = {len(self.body_names), len(self.parents), len(self.joint_types), len(self.joint_names)}
         if len(counts) != 1:
-            raise CharacterError(f"character {self.name!r}: arrays of bodies differ in length")
+            raise UserError(f"character {self.name!r}: arrays of bodies differ in length")
         if len(self.parents) < 2 or self.parents[0] != -1 or self.joint_types[0] is not JointType.ROOT:
-            raise CharacterError(f"character {self.name!r}: the first body must be a root with at least one child")
+            raise UserError(f"character {self.name!r}: the first body must be a root with at least one child")
         if any(not 0 <= parent < body for body, parent in enumerate(self.parents[1:], start=1)):
-            raise CharacterError(f"character {self.name!r}: bodies must follow their parents (depth-first order)")
+            raise UserError(f"character {self.name!r}: bodies must follow their parents (depth-first order)")
 
-    def _build_tensors(self, pos: np.ndarray, quat: np.ndarray, axes: np.ndarray, device: torch.device) -> None:
+    def _build_tensors(
+        self, pos: np.ndarray, quat: np.ndarray, axes: np.ndarray, anchors: np.ndarray, device: torch.device
+    ) -> None:
         self.device = device
 
         def floats(x: np.ndarray) -> Tensor:
@@ -224,7 +222,12 @@ class CharacterModel:
             return torch.tensor(list(x), dtype=torch.long, device=device)
 
         self.local_pos, self.local_rot, self.joint_axes = floats(pos), floats(quat), floats(axes)
+        self.joint_anchors = floats(anchors)
+        # A bone leads from the parent's origin to the joint, and only then to the body's own origin.
+        self._from_joint = -self.joint_anchors[1:] if anchors.any() else None
         self._bone = self.local_pos[1:]
+        if self._from_joint is not None:
+            self._bone = self._bone - rot.quat_rotate(self.local_rot[1:], self._from_joint)
         self._parent_index = ints(self.parents[1:])
         self._hinge_axes = self.joint_axes[1:]
         self._is_hinge = torch.tensor([[t is JointType.HINGE] for t in self.joint_types[1:]], device=device)
@@ -287,5 +290,5 @@ def _limits(values: np.ndarray | None, default: float, count: int) -> np.ndarray
     if values is None:
         return np.full(count, default, dtype=np.float32)
     if len(values) != count:
-        raise CharacterError(f"joint limits of {len(values)} DoFs for a character with {count}")
+        raise UserError(f"joint limits of {len(values)} DoFs for a character with {count}")
     return np.asarray(values, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What is wrong with a clip: one row for each kind of defect.
+"""Finds defects of a motion clip, such as jumps, exchanged limbs and foot skate.
 
 A finding is ``serious`` where training on the clip makes no sense until it is mended (a jump, exchanged limbs, feet far
 below the ground), and a ``warning`` where a person should look.
@@ -19,6 +19,7 @@ from mimickit_hydra.motion.character import CharacterModel, JointType
 from mimickit_hydra.motion.clip import LoopMode, MotionClip
 from mimickit_hydra.motion.geometry import SupportPoints
 from mimickit_hydra.motion.library import MotionLibrary
+from mimickit_hydra.motion.symmetry import other_side
 
 OK, WARNING, SERIOUS = "ok", "warning", "serious"
 
@@ -34,14 +35,17 @@ SEAM_ANGLE, SEAM_RATIO = 0.35, 2.0  # rad, and times the largest step inside the
 PENETRATION_WARNING, PENETRATION_SERIOUS = 0.03, 0.10  # m
 FLOATING = 0.10  # m, never nearer to the ground than this
 LIMIT_WARNING, LIMIT_SERIOUS = 0.05, 0.5  # rad beyond the range; serious for hinges only
-CONTACT_HEIGHT = 0.02  # m, a foot this low stands
-SKATE_SPEED = 0.4  # m/s, mean of a standing foot
+CONTACT_HEIGHT = 0.02  # m above the ground, a foot this low stands
+GROUND_PART = 0.1  # of the frames have a foot lower than where a floating clip stands
+SKATE_SPEED = 0.4  # m/s, median of a standing foot
+FEW = 10  # frames of a finding that JSON names
+FOOT_PART = 0.1  # a body that is lowest in more of the frames is a foot, where none is called one
 FEET = re.compile(r"foot|toe|ankle", re.IGNORECASE)
 
 
 @dataclass
 class Finding:
-    """The outcome of one check. ``frames`` are the first few of the frames concerned."""
+    """The result of one check. ``frames`` are those concerned."""
 
     check: str
     status: str
@@ -67,13 +71,14 @@ class Report:
         return any(finding.status == SERIOUS for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain Python for ``json.dumps``."""
-        return {**asdict(self), "serious": self.serious}
+        """Plain Python for ``json.dumps``; of the frames of each finding the first few."""
+        findings = [{**asdict(finding), "frames": finding.frames[:FEW]} for finding in self.findings]
+        return {**asdict(self), "findings": findings, "serious": self.serious}
 
 
 @dataclass
 class _Poses:
-    """A clip as kinematics, frames along the first axis."""
+    """The kinematics of a clip, frames along the first axis."""
 
     clip: MotionClip
     character: CharacterModel
@@ -88,13 +93,17 @@ class _Poses:
         return ["root", *self.character.joint_names[1:]]
 
 
-def check_clip(clip: MotionClip, character: CharacterModel) -> Report:
-    """Run every check. Raises MotionFileError if the clip does not belong to the character."""
+def check_clip(clip: MotionClip, character: CharacterModel, points: SupportPoints | None = None) -> Report:
+    """Run every check. Raises UserError if the clip does not belong to the character.
+
+    ``points``: those of the character, for whoever checks several clips of it.
+    """
     character = character.to("cpu")
     frames = MotionLibrary([clip], [1.0], character).frames()
     body_pos, body_rot = character.forward_kinematics(frames.root_pos, frames.root_rot, frames.joint_rot)
     rots = torch.cat([frames.root_rot.unsqueeze(1), frames.joint_rot], dim=1)
-    poses = _Poses(clip, character, frames.root_pos, rots, body_pos, body_rot, SupportPoints(character))
+    points = SupportPoints(character) if points is None else points
+    poses = _Poses(clip, character, frames.root_pos, rots, body_pos, body_rot, points)
     findings = [
         check_missing(poses),
         check_jumps(poses),
@@ -110,7 +119,7 @@ def check_clip(clip: MotionClip, character: CharacterModel) -> Report:
 
 
 def check_missing(poses: _Poses) -> Finding:
-    """Joints without data. (A missing root or hinge was refused when the clip was read.)"""
+    """Find joints without data. (A missing root or hinge was refused when the clip was read.)"""
     missing = np.isnan(poses.clip.frames[:, 6:])
     columns = poses.character.dof_columns()
     joints = sorted({columns[i].rpartition("_")[0] for i in np.flatnonzero(missing.any(axis=0))})
@@ -118,11 +127,11 @@ def check_missing(poses: _Poses) -> Finding:
         return Finding("missing values", OK, "none")
     rows = np.flatnonzero(missing.any(axis=1))
     text = f"{', '.join(joints)}: NaN in {len(rows)} frames, read as the rest pose"
-    return Finding("missing values", WARNING, text, float(len(rows)), _first(rows))
+    return Finding("missing values", WARNING, text, float(len(rows)), [int(row) for row in rows])
 
 
 def check_jumps(poses: _Poses) -> Finding:
-    """Steps between frames far above those around them."""
+    """Find steps between frames that are far larger than those around them."""
     turns = rot.quat_diff_angle(poses.rots[:-1], poses.rots[1:]).numpy()
     steps = (poses.root_pos[1:] - poses.root_pos[:-1]).norm(dim=-1).numpy()[:, None]
     jumps = _spikes(turns, JUMP_ANGLE, STILL_ANGLE)
@@ -135,11 +144,11 @@ def check_jumps(poses: _Poses) -> Finding:
     what += [f"root {steps[row, 0]:.2f} m"] if moves[row, 0] else []
     text = f"{len(rows)} sudden steps; after frame {row}: {', '.join(what[:3])}"
     status = SERIOUS if moves.any() or turns[jumps].max() > JUMP_SERIOUS else WARNING
-    return Finding("jumps", status, text, float(turns[rows].max()), _first(rows))
+    return Finding("jumps", status, text, float(turns[rows].max()), [int(row) for row in rows])
 
 
 def check_swaps(poses: _Poses) -> Finding:
-    """Frames after which left and right limbs have changed places, plainly or mirrored."""
+    """Find frames after which left and right limbs have changed places, plainly or mirrored."""
     limbs = _limbs(poses.character)
     if not limbs:
         return Finding("left/right swaps", OK, "no bodies named left and right")
@@ -158,11 +167,11 @@ def check_swaps(poses: _Poses) -> Finding:
         return Finding("left/right swaps", OK, f"none in {len(limbs)} pairs of limbs")
     rows = sorted(set(rows))
     text = f"{len(rows)} times the limbs at {', '.join(where)} change sides, first after frame {rows[0]}"
-    return Finding("left/right swaps", SERIOUS, text, float(len(rows)), _first(rows))
+    return Finding("left/right swaps", SERIOUS, text, float(len(rows)), [int(row) for row in rows])
 
 
 def check_seam(poses: _Poses) -> Finding:
-    """The pose at the end of a wrapping clip against the pose at its start; nothing blends them."""
+    """Compare the pose at the end of a wrapping clip with the pose at its start; nothing blends them."""
     if poses.clip.loop_mode is not LoopMode.WRAP:
         return Finding("loop seam", OK, "the clip does not loop")
     angles = rot.quat_diff_angle(poses.rots[-1], poses.rots[0]).numpy()
@@ -176,9 +185,9 @@ def check_seam(poses: _Poses) -> Finding:
 
 
 def check_ground(poses: _Poses) -> Finding:
-    """The lowest point of the character over time."""
+    """Measure the lowest point of the character over time against the ground."""
     if not len(poses.points):
-        return Finding("ground", OK, "the character file has no primitive geoms")
+        return Finding("ground", OK, "nothing of the character can touch it")
     height = poses.points.lowest(poses.body_pos, poses.body_rot)[..., 2]
     lowest, point = height.min(dim=1)
     worst = int(lowest.argmin())
@@ -191,11 +200,11 @@ def check_ground(poses: _Poses) -> Finding:
     text = f"lowest {body} at {value:+.3f} m"
     if len(deep):
         text += f"; {len(deep)} frames below -{PENETRATION_WARNING:g} m"
-    return Finding("ground", status, text, value, _first(deep))
+    return Finding("ground", status, text, value, [int(row) for row in deep])
 
 
 def check_limits(poses: _Poses) -> Finding:
-    """Joint coordinates beyond their ranges."""
+    """Find joint coordinates beyond their ranges."""
     character = poses.character
     dof = np.nan_to_num(poses.clip.frames[:, 6:])
     excess = np.maximum(character.dof_low - dof, dof - character.dof_high)
@@ -212,38 +221,49 @@ def check_limits(poses: _Poses) -> Finding:
     more = f" and {len(beyond) - 3} more" if len(beyond) > 3 else ""
     rows = np.flatnonzero((excess[:, beyond] > LIMIT_WARNING).any(axis=1))
     status = SERIOUS if serious else WARNING
-    return Finding("joint limits", status, f"beyond by {text}{more}", float(worst.max()), _first(rows))
+    return Finding("joint limits", status, f"beyond by {text}{more}", float(worst.max()), [int(row) for row in rows])
 
 
 def check_skate(poses: _Poses) -> Finding:
-    """Speed over the ground of the lowest point of a foot while it stands."""
-    feet = [i for i, name in enumerate(poses.character.body_names) if FEET.search(name)]
-    lowest = poses.points.lowest(poses.body_pos, poses.body_rot) if len(poses.points) else torch.zeros(0)
-    moved = poses.points.moved(poses.body_pos, poses.body_rot) if len(poses.points) else torch.zeros(0)
+    """Measure how fast the lowest point of a standing foot moves over the ground, as the median over contact frames.
+
+    A clip that floats is measured as if it stood where its feet are lowest.
+    """
+    if not len(poses.points) or not (feet := _feet(poses)):
+        return Finding("foot skate", OK, "no foot that touches the ground")
+    lowest = poses.points.lowest(poses.body_pos, poses.body_rot)
+    moved = poses.points.moved(poses.body_pos, poses.body_rot)
+    of_foot = [torch.nonzero(poses.points.body == foot).flatten() for foot in feet]
+    heights = torch.stack([lowest[:, mine, 2].min(dim=1).values for mine in of_foot]).min(dim=0).values
+    level = CONTACT_HEIGHT + max(0.0, float(heights.quantile(GROUND_PART)))
     speeds: list[np.ndarray] = []
     rows: list[int] = []
-    for foot in feet:
-        mine = torch.nonzero(poses.points.body == foot).flatten()
-        if not len(mine):
-            continue
+    for mine in of_foot:
         height, index = lowest[:-1, mine, 2].min(dim=1)
         point = mine[index].view(-1, 1, 1).expand(-1, 1, 3)
         start, end = lowest[:-1].gather(1, point)[:, 0], moved.gather(1, point)[:, 0]
-        stands = (height < CONTACT_HEIGHT) & (end[:, 2] < CONTACT_HEIGHT)
+        stands = (height < level) & (end[:, 2] < level)
         speed = (end - start)[:, :2].norm(dim=-1) * poses.clip.fps
         speeds.append(speed[stands].numpy())
         rows += torch.nonzero(stands & (speed > SKATE_SPEED)).flatten().tolist()
-    standing = np.concatenate(speeds) if speeds else np.zeros(0)
+    standing = np.concatenate(speeds)
     if not len(standing):
         return Finding("foot skate", OK, "no standing foot")
-    mean, part = float(standing.mean()), float((standing > SKATE_SPEED).mean())
-    status = WARNING if mean > SKATE_SPEED else OK
-    detail = f"standing feet move at {mean:.2f} m/s on average, {part:.0%} above {SKATE_SPEED:g} m/s"
-    return Finding("foot skate", status, detail, mean, _first(sorted(set(rows))) if status == WARNING else [])
+    median, part = float(np.median(standing)), float((standing > SKATE_SPEED).mean())
+    status = WARNING if median > SKATE_SPEED else OK
+    detail = f"standing feet move at {median:.2f} m/s (median), {part:.0%} of the contact frames above {SKATE_SPEED:g}"
+    return Finding("foot skate", status, detail, median, sorted(set(rows)) if status == WARNING else [])
 
 
-def _first(rows: Any, count: int = 10) -> list[int]:
-    return [int(row) for row in rows[:count]]
+def _feet(poses: _Poses) -> list[int]:
+    """The bodies with a foot's name that touch the ground; without any, those that are lowest in many frames."""
+    names, touching = poses.character.body_names, poses.points.body
+    feet = [body for body in sorted(set(touching.tolist())) if FEET.search(names[body])]
+    if feet:
+        return feet
+    which = touching[poses.points.lowest(poses.body_pos, poses.body_rot)[..., 2].argmin(dim=1)]
+    counts = torch.bincount(which, minlength=len(names))
+    return [int(body) for body in torch.nonzero(counts > FOOT_PART * len(which)).flatten()]
 
 
 def _spikes(steps: np.ndarray, least: float, still: float) -> np.ndarray:
@@ -264,25 +284,16 @@ def _cost(a: Tensor, b: Tensor) -> np.ndarray:
 
 
 def _mirror(q: Tensor) -> Tensor:
-    """The rotation seen in a mirror in the plane of x and z."""
+    """The rotation mirrored in the plane of x and z."""
     return q * torch.tensor([-1.0, 1.0, -1.0, 1.0])
-
-
-def _other_side(name: str) -> str:
-    for left, right in (("left", "right"), ("Left", "Right")):
-        if left in name:
-            return name.replace(left, right, 1)
-    if re.match(r"[lL]_", name):
-        return ("R" if name[0] == "L" else "r") + name[1:]
-    return ""
 
 
 def _limbs(character: CharacterModel) -> list[tuple[list[int], list[int]]]:
     """Pairs of limbs as lists of body indices, left and right; fixed bodies left out."""
     pair = {
-        body: character.body_names.index(_other_side(name))
+        body: character.body_names.index(other_side(name))
         for body, name in enumerate(character.body_names)
-        if _other_side(name) in character.body_names
+        if other_side(name) in character.body_names
     }
     limbs: dict[int, list[int]] = {}
     for body in pair:

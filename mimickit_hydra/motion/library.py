@@ -1,4 +1,4 @@
-"""Many clips as one batched function of clip and time.
+"""The motion library: many clips as one batched function of clip and time.
 
 Everything a query needs is computed once per frame and kept in one table, so a query is a gather of one row and a few
 element-wise operations, whatever the number of clips. Velocities are forward differences at the clip's own rate, held
@@ -7,21 +7,24 @@ over a frame interval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.foreign import sha256_of
 from mimickit_hydra.motion import rotations as rot
 from mimickit_hydra.motion.character import CharacterModel, JointType
-from mimickit_hydra.motion.clip import LoopMode, MotionClip, load_clip
-from mimickit_hydra.motion.errors import MotionFileError
+from mimickit_hydra.motion.clip import LoopMode, MotionClip
+from mimickit_hydra.motion.dataset import SetClip, clips_of
+from mimickit_hydra.motion.importers import import_clip
 
-DATASET_SUFFIXES = (".yaml", ".yml")
+FRAMES_AT_ONCE = 4096  # of a set, while its table is made: what stays in a processor's cache
 
 
 class MotionFrame(NamedTuple):
@@ -35,62 +38,12 @@ class MotionFrame(NamedTuple):
     dof_vel: Tensor  # [..., D] rad/s, child frames
 
 
-class DatasetEntry(NamedTuple):
-    """One line of a dataset."""
-
-    file: str
-    weight: float
-
-
-def read_dataset(path: Path) -> list[DatasetEntry]:
-    """Read a dataset YAML: ``motions:`` with ``file`` and ``weight`` each. Raises MotionFileError with one line."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MotionFileError(
-            f"{path}: cannot read the dataset ({getattr(error, 'strerror', None) or error})"
-        ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark is not None else ""
-        raise MotionFileError(f"{path}: not valid YAML{where}") from None
-    motions = content.get("motions") if isinstance(content, Mapping) else None
-    if not isinstance(motions, list) or not motions:
-        raise MotionFileError(f"{path}: a dataset is a non-empty list under the key 'motions'")
-    return [_entry(path, number, item) for number, item in enumerate(motions)]
-
-
-def _entry(path: Path, number: int, item: Any) -> DatasetEntry:
-    where = f"{path}: motions[{number}]"
-    if not isinstance(item, Mapping) or "file" not in item or "weight" not in item:
-        raise MotionFileError(f"{where} needs the keys 'file' and 'weight'")
-    unknown = [str(key) for key in item if key not in ("file", "weight")]
-    if unknown:
-        raise MotionFileError(f"{where} has the unknown key {unknown[0]!r}; allowed are file, weight")
-    if not isinstance(item["file"], str):
-        raise MotionFileError(f"{where}.file is {item['file']!r}, expected a path")
-    if item["file"].endswith(DATASET_SUFFIXES):
-        raise MotionFileError(f"{where}.file is {item['file']!r}: a dataset inside a dataset is not supported")
-    return DatasetEntry(item["file"], _weight(item["weight"], where))
-
-
-def _weight(value: Any, where: str) -> float:
-    try:
-        weight = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        weight = float("nan")
-    if not (np.isfinite(weight) and weight >= 0):
-        raise MotionFileError(f"{where}.weight is {value!r}, expected a number >= 0")
-    return weight
-
-
 class MotionLibrary:
     """Clips of one character on one device.
 
     Attributes: ``names``, ``num_motions`` M, ``lengths [M]`` s, ``fps [M]``, ``num_frames [M]``, ``loop_modes [M]``,
-    ``start_index [M]``, ``weights [M]`` (normalised), ``wrap_delta [M, 3]`` m (shift per loop).
+    ``start_index [M]``, ``weights [M]`` (normalised), ``wrap_delta [M, 3]`` m (shift per loop), ``splits`` [M]
+    (``train`` or ``held_out``).
     """
 
     def __init__(
@@ -99,19 +52,21 @@ class MotionLibrary:
         weights: Sequence[float],
         character: CharacterModel,
         device: torch.device | str = "cpu",
+        splits: Sequence[str] = (),
     ) -> None:
         if not clips or len(clips) != len(weights):
-            raise MotionFileError(f"a motion library of {len(clips)} clips and {len(weights)} weights")
+            raise UserError(f"a motion library of {len(clips)} clips and {len(weights)} weights")
         if not sum(weights) > 0:
-            raise MotionFileError("the weights of all motions are 0; at least one must be above 0")
+            raise UserError("the weights of all motions are 0; at least one must be above 0")
         for clip in clips:
             check_fits(clip, character)
         self.character = character
         self.device = torch.device(device)
         self.names = [clip.name for clip in clips]
+        self.splits = list(splits) or ["train"] * len(clips)
         self.num_motions = len(clips)
         self._build_clip_tensors(clips, np.asarray(weights, dtype=np.float64))
-        self._build_table(clips, character.to("cpu"))
+        self._build_table(clips, character.to(self.device))
 
     @classmethod
     def from_file(
@@ -119,27 +74,37 @@ class MotionLibrary:
         path: str | Path,
         character: CharacterModel,
         device: torch.device | str = "cpu",
-        resolve: Callable[[str], Path] | None = None,
-        shard: tuple[int, int] = (0, 1),
+        data_root: Sequence[str] = (),
     ) -> MotionLibrary:
-        """Read a clip, or a dataset YAML whose entries ``resolve`` turns into paths.
+        """Read a clip, or all clips of a set, which may also lie in ``data_root``."""
+        return cls.of_set(str(path), clips_of(str(path), data_root), character, device)
 
-        ``shard = (rank, world)``: with at least as many clips as processes each keeps its own part, else all of them.
-        """
-        path = Path(path)
-        if path.suffix in DATASET_SUFFIXES:
-            entries = shard_entries(read_dataset(path), *shard)
-            if not any(entry.weight > 0 for entry in entries):
-                raise MotionFileError(f"{path}: the weights of all motions are 0; at least one must be above 0")
-        else:
-            entries = [DatasetEntry(str(path), 1.0)]
-            resolve = None
-        clips = [load_clip(resolve(entry.file) if resolve else Path(entry.file)) for entry in entries]
-        return cls(clips, [entry.weight for entry in entries], character, device)
-
-    def total_length(self) -> float:
-        """Seconds of all clips together."""
-        return float(self.lengths.sum())
+    @classmethod
+    def of_set(
+        cls, name: str, found: Sequence[SetClip], character: CharacterModel, device: torch.device | str = "cpu"
+    ) -> MotionLibrary:
+        """Read the clips of the set that messages call ``name``. UserError names every clip that cannot be used."""
+        clips, broken = [], []
+        for entry in found:
+            try:
+                clip = import_clip(entry.file, character=character)
+                check_fits(clip, character)
+                if len(found) > 1:
+                    clip.name = entry.file.stem  # its own may be that of the clip it is a copy of
+                if entry.sha256 and entry.sha256 != sha256_of(entry.file):
+                    raise UserError(f"{entry.file}: is not the file of which the set states the sha256")
+                clips.append(clip)
+            except UserError as error:
+                broken.append(str(error))
+        if len(found) == len(broken) == 1:
+            raise UserError(broken[0])
+        if broken:
+            whole = f"; the other {len(clips)} can: {_listed([clip.name for clip in clips])}" if clips else ""
+            raise UserError(
+                f"{name}: {len(broken)} of its {len(found)} clips cannot be used: {_listed(broken, 10)}{whole}; "
+                "mimickit motion set makes a set of those that can"
+            )
+        return cls(clips, [entry.weight for entry in found], character, device, [entry.split for entry in found])
 
     def sample_motions(self, n: int) -> Tensor:
         """``n`` clip ids ``[n]`` drawn by weight, with replacement."""
@@ -174,17 +139,13 @@ class MotionLibrary:
         quats = self._slerp(rots, arcs, blend * angles)
         return MotionFrame(root_pos, quats[..., 0, :], root_vel, root_ang_vel, quats[..., 1:, :], dof_vel)
 
-    def locate(self, ids: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Frame ``[...]`` within the clip and blend ``[...]`` in [0, 1) towards the next one."""
+    def between(self, values: Tensor, ids: Tensor, times: Tensor) -> Tensor:
+        """What ``values [F]`` of all stored frames are in clips ``ids [...]`` at ``times [...]`` s, linearly."""
         clip = embedding(ids, self._clip_table)
         position = self._phase(clip, times)[0] * clip[..., 2]
         frame = position.long()
-        return frame, position - frame
-
-    def loop_offset(self, ids: Tensor, times: Tensor) -> Tensor:
-        """Shift ``[..., 3]`` m of the root by the loops passed; z and heading do not accumulate."""
-        clip = embedding(ids, self._clip_table)
-        return self._phase(clip, times)[1].unsqueeze(-1) * clip[..., 3:]
+        row, last = self.start_index[ids] + frame, self.start_index[ids] + self.num_frames[ids] - 1
+        return torch.lerp(values[row], values[torch.minimum(row + 1, last)], position - frame)
 
     def frames(self) -> MotionFrame:
         """All stored frames, clips one after the other, ``...`` = ``[F]``."""
@@ -228,61 +189,83 @@ class MotionLibrary:
         self._clip_table = to(np.column_stack([lengths, wraps, counts - 1, delta]))
 
     def _build_table(self, clips: Sequence[MotionClip], character: CharacterModel) -> None:
-        frames = torch.from_numpy(np.concatenate([clip.frames for clip in clips]))
         counts = torch.tensor([clip.num_frames for clip in clips])
-        fps = self.fps.cpu().repeat_interleave(counts).unsqueeze(-1)
-        last = counts.cumsum(0).repeat_interleave(counts) - 1  # [F] last frame of the same clip
-        index = torch.arange(len(frames))
+        last = (counts.cumsum(0) - 1).repeat_interleave(counts)  # [F] last frame of the same clip
+        index = torch.arange(len(last))
         following = torch.minimum(index + 1, last)
         held = torch.minimum(index, last - 1)  # the last frame keeps the velocity of the one before
+        frames = np.concatenate([clip.frames for clip in clips])
+        fps = self.fps.cpu().repeat_interleave(counts).unsqueeze(-1)
 
+        # In pieces: what is computed on the way would take several times the table itself.
+        for begin in range(0, len(frames), FRAMES_AT_ONCE):
+            rows = slice(begin, begin + FRAMES_AT_ONCE)
+            first = max(0, begin - 1)  # the last frame of a clip looks back at the one before it
+            around = torch.from_numpy(frames[first : begin + FRAMES_AT_ONCE + 1])
+            after, before = ((places[rows] - first).to(self.device) for places in (following, held))
+            columns = self._columns_of(
+                around.to(self.device), begin - first, after, before, fps[rows].to(self.device), character
+            )
+            if begin == 0:
+                self._columns = [column.shape[1] for column in columns]
+                self._table = torch.empty(len(frames), sum(self._columns), device=self.device)
+            torch.cat(columns, dim=1, out=self._table[rows])
+
+    @staticmethod
+    def _columns_of(
+        frames: Tensor, first: int, following: Tensor, held: Tensor, fps: Tensor, character: CharacterModel
+    ) -> list[Tensor]:
+        """The table's columns of ``frames`` from ``first`` on; the others are where each one's neighbours are."""
+        own = slice(first, first + len(fps))
         pos = frames[:, :3]
-        root_rot = rot.exp_map_to_quat(frames[:, 3:6])
-        joint_rot = character.dof_to_rot(frames[:, 6:])
+        root_rot, joint_rot = rot.exp_map_to_quat(frames[:, 3:6]), character.dof_to_rot(frames[:, 6:])
         rots = torch.cat([root_rot.unsqueeze(1), joint_rot], dim=1)
-        arcs, angles = _arcs(rots, rots[following])
-        columns = [
-            pos,
-            pos[following] - pos,
-            rots.flatten(1),
+        arcs, angles = _arcs(rots[own], rots.index_select(0, following))
+        return [
+            pos[own],
+            pos[following] - pos[own],
+            rots[own].flatten(1),
             arcs.flatten(1),
             angles,
             fps * (pos[held + 1] - pos[held]),
             fps * rot.quat_to_exp_map(rot.quat_diff(root_rot[held], root_rot[held + 1])),
-            fps * character.dof_velocity(joint_rot[held], joint_rot[held + 1], 1.0),
+            fps * character.dof_velocity(joint_rot.index_select(0, held), joint_rot.index_select(0, held + 1), 1.0),
         ]
-        self._columns = [column.shape[1] for column in columns]
-        self._table = torch.cat(columns, dim=1).to(self.device)
+
+
+def _listed(names: Sequence[str], most: int = 50) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def check_fits(clip: MotionClip, character: CharacterModel) -> None:
-    """Raise MotionFileError if the clip is of another character or has NaN where a pose cannot do without a number."""
+    """Raise UserError if the clip is of another character or has NaN where a pose cannot do without a number."""
     wanted = 6 + character.num_dofs
     if clip.frames.shape[1] != wanted:
-        raise MotionFileError(
+        raise UserError(
             f"{clip.label}: its rows have {clip.frames.shape[1]} numbers and character {character.name!r} "
-            f"takes 6 + {character.num_dofs} = {wanted}: this is a motion of another character"
+            f"takes 6 + {character.num_dofs} = {wanted}: "
+            + (
+                "its root's rotation has 4 numbers, and a clip's has 3, an exponential map"
+                if clip.frames.shape[1] == wanted + 1 and _holds_quaternions(clip)
+                else "this is a motion of another character"
+            )
         )
     missing = np.isnan(clip.frames[:, 6:])
     if not missing.any():
         return
     if missing.all():
-        raise MotionFileError(f"{clip.label}: every joint of every frame is NaN")
+        raise UserError(f"{clip.label}: every joint of every frame is NaN")
     for body, kind in enumerate(character.joint_types):
         if kind is JointType.HINGE and missing[:, character.dof_index[body]].any():
             frame = int(missing[:, character.dof_index[body]].argmax())
             joint = character.joint_names[body]
-            raise MotionFileError(
+            raise UserError(
                 f"{clip.label}: hinge {joint!r} is NaN in frame {frame}; only joints with three DoFs may be NaN"
             )
 
 
-def shard_entries(entries: Sequence[DatasetEntry], rank: int, world: int) -> list[DatasetEntry]:
-    """The part of a dataset that process ``rank`` of ``world`` loads; all of it if there are fewer clips."""
-    count = len(entries)
-    if count < world:
-        return list(entries)
-    return list(entries[round(rank * count / world) : round((rank + 1) * count / world)])
+def _holds_quaternions(clip: MotionClip) -> bool:
+    return bool((np.abs(np.linalg.norm(clip.frames[:, 3:7], axis=1) - 1.0) < 1e-3).all())
 
 
 def _arcs(q0: Tensor, q1: Tensor) -> tuple[Tensor, Tensor]:

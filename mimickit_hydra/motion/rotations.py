@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 UNIT_EPS = 1e-9  # smallest norm that a vector is divided by
+TINY = 1e-24  # keeps the gradient of a norm finite at zero
 ANGLE_EPS = 1e-5  # half-angle sine below which a rotation has no axis
 HALF_TURN_COS = -0.95  # cosine of the angle (162 degrees) below which its sine says too little about the axis
 SLERP_MIN_ANGLE = 1e-3  # rad; below it sin(t a) / sin(a) equals t in float32, so slerp is a lerp of that angle
@@ -26,8 +27,9 @@ def quat_unit(v: Tensor) -> Tensor:
 
 def quat_mul(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product: apply ``b`` first, then ``a``."""
-    av, aw = a[..., :3], a[..., 3:]
-    bv, bw = b[..., :3], b[..., 3:]
+    # Parts of a split are joined again in one kernel on a gradient's way back, those of slices in five.
+    av, aw = a.split([3, 1], dim=-1)
+    bv, bw = b.split([3, 1], dim=-1)
     xyz = torch.addcmul(aw * bv, bw, av) + _cross(av, bv)
     w = aw * bw - (av * bv).sum(-1, keepdim=True)
     return torch.cat([xyz, w], dim=-1)
@@ -35,19 +37,20 @@ def quat_mul(a: Tensor, b: Tensor) -> Tensor:
 
 def quat_conj(q: Tensor) -> Tensor:
     """Conjugate, the inverse of a unit quaternion."""
-    return torch.cat([-q[..., :3], q[..., 3:]], dim=-1)
+    xyz, w = q.split([3, 1], dim=-1)
+    return torch.cat([-xyz, w], dim=-1)
 
 
 def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors ``v [..., 3]`` by ``q``."""
-    p, w = q[..., :3], q[..., 3:]
+    p, w = q.split([3, 1], dim=-1)
     t = 2.0 * _cross(p, v)
     return torch.addcmul(v, w, t) + _cross(p, t)
 
 
 def quat_rotate_inv(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors ``v [..., 3]`` by the inverse of ``q``."""
-    p, w = q[..., :3], q[..., 3:]
+    p, w = q.split([3, 1], dim=-1)
     t = 2.0 * _cross(v, p)
     return torch.addcmul(v, w, t) + _cross(t, p)
 
@@ -70,24 +73,26 @@ def axis_angle_to_quat(axis: Tensor, angle: Tensor) -> Tensor:
     return quat_unit(torch.cat([xyz, w], dim=-1))
 
 
-def quat_to_axis_angle(q: Tensor) -> tuple[Tensor, Tensor]:
-    """Axis ``[..., 3]`` and angle ``[...]`` in [0, pi]; axis z and angle 0 where there is no rotation to speak of."""
-    q = quat_pos(q)
-    xyz = q[..., :3]
-    length = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
-    turns = length > ANGLE_EPS
-    axis = torch.where(turns, xyz / length, _unit_z(xyz))
-    angle = torch.where(turns, 2.0 * torch.atan2(length, q[..., 3:]), 0.0)
-    return axis, angle.squeeze(-1)
+def quat_to_matrix(q: Tensor) -> Tensor:
+    """Rotation matrix ``[..., 3, 3]``; its columns are the turned axes."""
+    x, z = quat_to_tan_norm(q).split(3, dim=-1)
+    return torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
 
 
-def quat_to_exp_map(q: Tensor) -> Tensor:
-    """Exponential map of norm <= pi; at exactly pi the sign is arbitrary. Half-angles below 1e-5 give zero."""
-    xyz = q[..., :3]
-    length = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
-    # atan instead of atan2: for w < 0 it is negative and so turns the axis of the same rotation with w > 0.
-    scale = 2.0 * torch.atan(length / q[..., 3:]) / length
-    return xyz * torch.where(length > ANGLE_EPS, scale, 0.0)
+def quat_to_exp_map(q: Tensor, least: float = ANGLE_EPS) -> Tensor:
+    """Exponential map of norm <= pi of ``q`` of either sign; at exactly pi the sign is arbitrary.
+
+    Half-angles below ``least`` give zero, as what rounding leaves of none. With ``least=0`` none does, and there is a
+    gradient at the identity too.
+    """
+    xyz, w = q.split([3, 1], dim=-1)
+    if least > 0.0:
+        length = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
+        # atan instead of atan2: for w < 0 it is negative and so turns the axis of the same rotation with w > 0.
+        return xyz * torch.where(length > least, 2.0 * torch.atan(length / w) / length, 0.0)
+    length = (xyz.square().sum(-1, keepdim=True) + TINY).sqrt()
+    scale = 2.0 * torch.atan2(length, w.abs()) / length
+    return xyz * torch.where(w < 0, -scale, scale)
 
 
 def exp_map_to_quat(e: Tensor) -> Tensor:
@@ -100,7 +105,7 @@ def exp_map_to_quat(e: Tensor) -> Tensor:
 
 
 def quat_diff(q0: Tensor, q1: Tensor) -> Tensor:
-    """World-frame rotation from ``q0`` to ``q1``: q1 q0*."""
+    """World-frame rotation that turns ``q0`` into ``q1``: q1 q0*."""
     return quat_mul(q1, quat_conj(q0))
 
 
@@ -118,14 +123,16 @@ def heading(q: Tensor) -> Tensor:
     return torch.atan2(2.0 * (x * y + w * z), 1.0 - 2.0 * (y * y + z * z))
 
 
-def heading_quat(q: Tensor) -> Tensor:
-    """Rotation about z by the heading."""
-    return _about_z(heading(q))
-
-
 def heading_quat_inv(q: Tensor) -> Tensor:
-    """Rotation about z by minus the heading."""
-    return _about_z(-heading(q))
+    """Rotation ``[..., 4]`` about z by minus the heading."""
+    return about_z(-heading(q))
+
+
+def about_z(angle: Tensor) -> Tensor:
+    """Rotation ``[..., 4]`` about z by ``angle [...]``."""
+    half = 0.5 * angle
+    zero = torch.zeros_like(half)
+    return torch.stack([zero, zero, half.sin(), half.cos()], dim=-1)
 
 
 def quat_to_tan_norm(q: Tensor) -> Tensor:
@@ -140,31 +147,19 @@ def quat_to_tan_norm(q: Tensor) -> Tensor:
     )
 
 
-def tan_norm_to_quat(tan_norm: Tensor) -> Tensor:
+def tan_norm_to_quat(tan_norm: Tensor, *, symmetric: bool = True) -> Tensor:
     """Inverse of :func:`quat_to_tan_norm` by way of axis and angle, also for six numbers that a network made up.
 
-    They are not made orthonormal first: so MimicKit reads what its priors make up. Near half a turn, where that way has
-    no axis and ends at the identity, they are, and the axis comes from the symmetric part.
+    They are not made orthonormal first: so MimicKit reads what its priors make up. Beyond 162 degrees, where that way
+    loses the axis and at half a turn ends at the identity, they are, and the axis comes from the ``symmetric`` part,
+    unless MimicKit's way is asked for at every angle.
     """
     t, n = tan_norm[..., :3], tan_norm[..., 3:]
     m = torch.stack([t, _cross(n, t), n], dim=-1)
+    if not symmetric:
+        return _matrix_to_quat(m)
     cos = 0.5 * (m.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) - 1.0)
     return torch.where(cos < HALF_TURN_COS, _half_turn_to_quat(quat_unit(t), n), _matrix_to_quat(m))
-
-
-def quat_twist(q: Tensor, axis: Tensor) -> Tensor:
-    """The part of ``q`` that turns about ``axis [..., 3]``, a quaternion with w >= 0."""
-    along = (axis * q[..., :3]).sum(-1, keepdim=True)
-    return quat_normalize(torch.cat([along * axis, q[..., 3:].expand_as(along)], dim=-1))
-
-
-def quat_twist_angle(q: Tensor, axis: Tensor) -> Tensor:
-    """Signed angle ``[...]`` in [-pi, pi] of ``q`` about ``axis [..., 3]``. A non-unit axis scales the projection."""
-    axis_sq = (axis * axis).sum(-1)
-    along = (axis * q[..., :3]).sum(-1)
-    sine = along * axis_sq.sqrt()  # signed norm of the projected vector part
-    angle = 2.0 * torch.atan(sine / q[..., 3])
-    return torch.where(sine.abs() > ANGLE_EPS * torch.hypot(sine, q[..., 3]), angle, 0.0)
 
 
 def slerp(q0: Tensor, q1: Tensor, t: Tensor) -> Tensor:
@@ -179,67 +174,10 @@ def slerp(q0: Tensor, q1: Tensor, t: Tensor) -> Tensor:
     return torch.addcmul(w0 * q0, w1, q1)
 
 
-def wrap_angle(x: Tensor) -> Tensor:
-    """Angle in (-pi, pi]."""
-    return torch.atan2(x.sin(), x.cos())
-
-
-def normalize_exp_map(e: Tensor) -> Tensor:
-    """Rescale an exponential map so that its signed norm is wrapped to (-pi, pi]."""
-    norm = torch.linalg.vector_norm(e, dim=-1, keepdim=True)
-    return e * (wrap_angle(norm) / norm.clamp(min=UNIT_EPS))
-
-
-def quat_to_matrix(q: Tensor) -> Tensor:
-    """Rotation matrix ``[..., 3, 3]``."""
-    x, y, z, w = q.unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
-
-
-def euler_xyz_to_quat(rpy: Tensor) -> Tensor:
-    """Quaternion of roll, pitch, yaw ``[..., 3]`` as URDF means them: Rz(yaw) Ry(pitch) Rx(roll)."""
-    half = 0.5 * rpy
-    cr, cp, cy = half.cos().unbind(-1)
-    sr, sp, sy = half.sin().unbind(-1)
-    return torch.stack(
-        [
-            sr * cp * cy - cr * sp * sy,
-            cr * sp * cy + sr * cp * sy,
-            cr * cp * sy - sr * sp * cy,
-            cr * cp * cy + sr * sp * sy,
-        ],
-        dim=-1,
-    )
-
-
-def quat_to_euler_xyz(q: Tensor) -> Tensor:
-    """Roll, pitch, yaw ``[..., 3]``; at pitch +-pi/2 roll and yaw are not determined."""
-    x, y, z, w = q.unbind(-1)
-    roll = torch.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
-    pitch = torch.asin((2 * (w * y - z * x)).clamp(-1.0, 1.0))
-    yaw = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    return torch.stack([roll, pitch, yaw], dim=-1)
-
-
 def _cross(a: Tensor, b: Tensor) -> Tensor:
     if a.dim() != b.dim():  # torch broadcasts sizes here, but not the number of axes
         a, b = torch.broadcast_tensors(a, b)
     return torch.linalg.cross(a, b)
-
-
-def _about_z(angle: Tensor) -> Tensor:
-    half = 0.5 * angle
-    zero = torch.zeros_like(half)
-    return torch.stack([zero, zero, half.sin(), half.cos()], dim=-1)
-
-
-def _unit_z(like: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(like[..., :2]), torch.ones_like(like[..., 2:])], dim=-1)
 
 
 def _matrix_to_quat(m: Tensor) -> Tensor:

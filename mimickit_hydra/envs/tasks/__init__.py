@@ -1,1 +1,1 @@
-"""Goals on top of imitation: each is a part of an env that also gives a reward."""
+"""Tasks: goals on top of the imitation, each a part of an env that also gives a reward."""

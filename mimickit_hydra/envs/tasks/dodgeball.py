@@ -1,21 +1,25 @@
-"""Do not be hit by balls thrown from all sides."""
+"""The task of not being hit by balls thrown from all sides."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mimickit_hydra.config.schema import DodgeballEnvConfig
-from mimickit_hydra.engines.interface import Engine, ObjectState, ResetState
-from mimickit_hydra.envs.errors import EnvError
+from mimickit_hydra.engines.interface import Engine, ObjectSpec, ObjectState, ResetState
+from mimickit_hydra.envs.checks import body_indices
+from mimickit_hydra.envs.parts import World
 from mimickit_hydra.envs.rows import ALL, Rows
 from mimickit_hydra.envs.state import View
-from mimickit_hydra.envs.tasks.task import Task, between, check_range, dot, unit_circle
+from mimickit_hydra.envs.tasks.dodgeball_schema import DodgeballEnvConfig
+from mimickit_hydra.envs.tasks.task import Task, between, dot, unit_circle
 from mimickit_hydra.motion.rotations import quat_rotate
 
+BALL_FILE = "data/assets/objects/dodgeball.xml"
+BALL_COLOR = (0.9725, 0.42, 0.1137)
 RADIUS = 0.1  # m, of the asset
 GRAVITY = -9.81  # m/s^2
 IDLE_X, IDLE_Y = 10.0, 10.0  # m, where the first ball waits
@@ -30,17 +34,29 @@ class Dodgeball(Task):
     from the nearest ball, and standing still. A hit ends the episode in failure.
     """
 
+    @classmethod
+    def scene(cls, config: DodgeballEnvConfig, resolve: Callable[[str], Path]) -> list[ObjectSpec]:
+        file = str(resolve(BALL_FILE))
+        return [
+            ObjectSpec(f"projectile{i}", file, articulated=False, start_pos=resting_place(i), color=BALL_COLOR)
+            for i in range(config.num_projectiles)
+        ]
+
+    @classmethod
+    def build(cls, config: DodgeballEnvConfig, world: World) -> Dodgeball:
+        (body,) = body_indices("env.proj_target_body", [config.proj_target_body], world.character.body_names)
+        return cls(config, world.engine, body, world.objects, ends_on_hit=config.enable_early_termination)
+
     def __init__(
         self,
         config: DodgeballEnvConfig,
         engine: Engine,
         target_body: int,
-        balls: list[int],
+        balls: Sequence[int],
         *,
         ends_on_hit: bool,
     ) -> None:
         """``target_body`` is an index of the character's bodies, ``balls`` are the engine's objects."""
-        _check(config)
         self._config = config
         self._engine = engine
         self._target_body = target_body
@@ -124,12 +140,14 @@ class Dodgeball(Task):
         return torch.stack([self._engine.states[ball].root_vel for ball in self._balls], dim=1)
 
     def observe(self, view: View, rows: Rows) -> list[Tensor]:
+        """Offset from the root and velocity of every ball, in the heading frame: ``[n, 6 * balls]``, m and m/s."""
         offset = rows.take(self._positions()) - view.character.root_pos.unsqueeze(1)
         vectors = torch.stack([offset, rows.take(self._velocities())], dim=2)
         heading_inv = view.character.heading_inv
         return [quat_rotate(heading_inv[:, None, None], vectors).flatten(1)]
 
     def reward(self, view: View) -> Tensor:
+        """``[N]``: far from the nearest ball, and standing still."""
         offset = self._positions() - view.character.root_pos.unsqueeze(1)
         nearest = torch.linalg.vector_norm(offset, dim=-1).amin(-1)
         velocity = view.character.root_vel[:, :2]
@@ -174,26 +192,15 @@ class Dodgeball(Task):
 
 
 def resting_place(index: int) -> tuple[float, float, float]:
-    """Where ball ``index`` waits (m)."""
+    """The position (m) in which ball ``index`` waits."""
     return IDLE_X + index, IDLE_Y, RADIUS
 
 
 def _resting(like: Tensor, index: int) -> ResetState:
-    """Ball ``index`` waiting, in all environments."""
+    """The state of ball ``index`` waiting, in all environments."""
     n = len(like)
     position = like.new_tensor(resting_place(index)).expand(n, 3).contiguous()
     rotation = like.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(n, 4).contiguous()
     return ResetState(
         position, rotation, like.new_zeros(n, 3), like.new_zeros(n, 3), like.new_zeros(n, 0), like.new_zeros(n, 0)
     )
-
-
-def _check(config: DodgeballEnvConfig) -> None:
-    check_range("proj_dist", config.proj_dist_min, config.proj_dist_max, 0.0)
-    check_range("proj_h", max(config.proj_h_min, RADIUS), config.proj_h_max)
-    check_range("proj_trigger_time", config.proj_trigger_time_min, config.proj_trigger_time_max, 0.0)
-    check_range("proj_speed", config.proj_speed_min, config.proj_speed_max)
-    if config.proj_speed_min <= 0.0:
-        raise EnvError(f"env.proj_speed_min: found {config.proj_speed_min:g}, allowed are speeds above 0")
-    if config.hit_delta_v_threshold < 0.0:
-        raise EnvError(f"env.hit_delta_v_threshold: found {config.hit_delta_v_threshold:g}, allowed are numbers from 0")

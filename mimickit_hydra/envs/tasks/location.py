@@ -1,4 +1,4 @@
-"""Walk to a point on the ground (AMP, Peng et al. 2021, section 8.1)."""
+"""The task of walking to points on the ground (AMP, Peng et al. 2021, section 8.1)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mimickit_hydra.config.schema import LocationEnvConfig
 from mimickit_hydra.engines.interface import ObjectState
+from mimickit_hydra.envs.parts import World
 from mimickit_hydra.envs.rows import ALL, Rows
 from mimickit_hydra.envs.state import View
+from mimickit_hydra.envs.tasks.location_schema import LocationEnvConfig
 from mimickit_hydra.envs.tasks.task import (
     DIRECTION_EPS,
     Task,
     between,
-    check_range,
     dot,
     heading_direction,
     turned,
@@ -34,10 +34,16 @@ class Location(Task):
 
     obs_size = 2
 
+    says_where_to_go = True
+    steerable = True
+    goal_name, goal_about_root = "target", True
+
+    @classmethod
+    def build(cls, config: LocationEnvConfig, world: World) -> Location:
+        return cls(config, world.engine.states[0], world.engine.control_dt)
+
     def __init__(self, config: LocationEnvConfig, character: ObjectState, control_dt: float) -> None:
         """``character`` is the engine's live state."""
-        check_range("tar_dist", config.tar_dist_min, config.tar_dist_max, 0.0)
-        check_range("tar_change_time", config.tar_change_time_min, config.tar_change_time_max, 0.0)
         self._config = config
         self._character = character
         self._dt = control_dt
@@ -50,7 +56,7 @@ class Location(Task):
         """Uniform numbers ``[N, 3]``: distance, direction, time to the next change."""
         return torch.rand(len(self.target), 3, device=self.target.device)
 
-    def _new_target(self, view: View, u: Tensor) -> tuple[Tensor, Tensor]:
+    def new_goal(self, view: View, u: Tensor) -> tuple[Tensor, Tensor]:
         c = self._config
         distance = between(c.tar_dist_min, c.tar_dist_max, u[:, 0])
         offset = distance.unsqueeze(-1) * unit_circle(2.0 * math.pi * u[:, 1])
@@ -58,24 +64,33 @@ class Location(Task):
         return view.character.root_pos[:, :2] + offset, change_time
 
     def restart(self, view: View, rows: Rows) -> None:
-        target, change_time = self._new_target(view, rows.take(self.draw()))
+        target, change_time = self.new_goal(view, rows.take(self.draw()))
         rows.put(self.target, target)
         rows.put(self.change_time, change_time)
+
+    def steer(self, place: Tensor) -> None:
+        self.target.copy_(place)
+        self.change_time.fill_(math.inf)
+
+    def marks(self) -> dict[str, Tensor]:
+        return {"target": torch.nn.functional.pad(self.target, (0, 1))}
 
     def before_physics(self, command: Tensor, time: Tensor) -> None:
         self.prev_root_pos.copy_(self._character.root_pos)
 
     def update(self, view: View) -> None:
         due = Rows(mask=view.time >= self.change_time)
-        target, change_time = self._new_target(view, self.draw())
+        target, change_time = self.new_goal(view, self.draw())
         due.put(self.target, target)
         due.put(self.change_time, change_time)
 
     def observe(self, view: View, rows: Rows) -> list[Tensor]:
+        """Offset from the root to the target over the ground, in the heading frame: ``[n, 2]`` m."""
         offset = rows.take(self.target) - view.character.root_pos[:, :2]
         return [turned(-heading(view.character.root_rot), offset)]
 
     def reward(self, view: View) -> Tensor:
+        """``[N]``: near the target, moving towards it at ``tar_speed`` or faster, and facing it."""
         c, root_pos = self._config, view.character.root_pos
         offset = self.target - root_pos[:, :2]
         square_dist = dot(offset, offset)

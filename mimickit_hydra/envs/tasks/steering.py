@@ -1,4 +1,4 @@
-"""Walk in one direction at one speed while facing another direction (AMP, Peng et al. 2021, section 8.1)."""
+"""The task of walking in one direction at a speed while facing another (AMP, Peng et al. 2021, section 8.1)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mimickit_hydra.config.schema import SteeringEnvConfig
 from mimickit_hydra.engines.interface import ObjectState
+from mimickit_hydra.envs.parts import World
 from mimickit_hydra.envs.rows import ALL, Rows
 from mimickit_hydra.envs.state import View
-from mimickit_hydra.envs.tasks.task import Task, between, check_range, dot, heading_direction, turned, unit_circle
+from mimickit_hydra.envs.tasks.steering_schema import SteeringEnvConfig
+from mimickit_hydra.envs.tasks.task import DIRECTION_EPS, Task, between, dot, heading_direction, turned, unit_circle
 from mimickit_hydra.motion.rotations import heading
 
 DIRECTION, FACING, SPEED = slice(0, 2), slice(2, 4), 4  # columns of the goal
@@ -27,10 +28,16 @@ class Steering(Task):
 
     obs_size = 5
 
+    says_where_to_go = True
+    steerable = True
+    goal_name = "goal"
+
+    @classmethod
+    def build(cls, config: SteeringEnvConfig, world: World) -> Steering:
+        return cls(config, world.engine.states[0], world.engine.control_dt)
+
     def __init__(self, config: SteeringEnvConfig, character: ObjectState, control_dt: float) -> None:
         """``character`` is the engine's live state."""
-        check_range("tar_speed", config.tar_speed_min, config.tar_speed_max, 0.0)
-        check_range("tar_change_time", config.tar_change_time_min, config.tar_change_time_max, 0.0)
         self._config = config
         self._character = character
         self._dt = control_dt
@@ -43,7 +50,7 @@ class Steering(Task):
         """Uniform numbers ``[N, 4]``: direction, facing direction, speed, time to the next change."""
         return torch.rand(len(self.goal), 4, device=self.goal.device)
 
-    def _new_goal(self, view: View, u: Tensor) -> tuple[Tensor, Tensor]:
+    def new_goal(self, view: View, u: Tensor) -> tuple[Tensor, Tensor]:
         c = self._config
         angle = between(-math.pi, math.pi, u[:, 0]) if c.rand_tar_dir else torch.zeros_like(u[:, 0])
         facing = between(-math.pi, math.pi, u[:, 1]) if c.rand_face_dir else angle
@@ -52,24 +59,41 @@ class Steering(Task):
         return torch.cat([unit_circle(angle), unit_circle(facing), speed], dim=-1), change_time
 
     def restart(self, view: View, rows: Rows) -> None:
-        goal, change_time = self._new_goal(view, rows.take(self.draw()))
+        goal, change_time = self.new_goal(view, rows.take(self.draw()))
         rows.put(self.goal, goal)
         rows.put(self.change_time, change_time)
+
+    def steer(self, place: Tensor) -> None:
+        """Go there and look there, at a metre a second for each metre that it is away, within what is trained."""
+        c, away = self._config, place - self._character.root_pos[:, :2]
+        distance = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
+        direction = away / distance.clamp(min=DIRECTION_EPS)
+        speed = distance.clamp(c.tar_speed_min, c.tar_speed_max)
+        self.goal.copy_(torch.cat([direction, direction, speed], dim=-1))
+        self.change_time.fill_(math.inf)
+
+    def marks(self) -> dict[str, Tensor]:
+        start = self._character.root_pos * self._character.root_pos.new_tensor([1.0, 1.0, 0.0])
+        flat = [self.goal[:, SPEED:] * self.goal[:, DIRECTION], 0.5 * self.goal[:, FACING]]
+        ends = [start + torch.nn.functional.pad(vector, (0, 1)) for vector in flat]
+        return {name: torch.stack([start, end], dim=1) for name, end in zip(("goal", "facing"), ends, strict=True)}
 
     def before_physics(self, command: Tensor, time: Tensor) -> None:
         self.prev_root_pos.copy_(self._character.root_pos)
 
     def update(self, view: View) -> None:
         due = Rows(mask=view.time >= self.change_time)
-        goal, change_time = self._new_goal(view, self.draw())
+        goal, change_time = self.new_goal(view, self.draw())
         due.put(self.goal, goal)
         due.put(self.change_time, change_time)
 
     def observe(self, view: View, rows: Rows) -> list[Tensor]:
+        """Direction 2, speed 1 (m/s) and facing 2, in the heading frame: ``[n, 5]``."""
         goal, angle = rows.take(self.goal), -heading(view.character.root_rot)
         return [turned(angle, goal[:, DIRECTION]), goal[:, SPEED:], turned(angle, goal[:, FACING])]
 
     def reward(self, view: View) -> Tensor:
+        """``[N]``: the velocity that is asked for, and the facing."""
         c, goal = self._config, self.goal
         velocity = (view.character.root_pos - self.prev_root_pos)[:, :2] / self._dt
         error = goal[:, SPEED:] * goal[:, DIRECTION] - velocity

@@ -1,16 +1,17 @@
-"""What all tasks share."""
+"""The base class of tasks, and functions that tasks share."""
 
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from mimickit_hydra.envs.errors import EnvError
-from mimickit_hydra.envs.parts import Part
+from mimickit_hydra.engines.interface import ObjectSpec
+from mimickit_hydra.envs.parts import Part, World
 from mimickit_hydra.envs.state import View
 from mimickit_hydra.motion.rotations import heading
 
@@ -20,13 +21,42 @@ DIRECTION_EPS = 1e-12  # m^2, squared length below which a vector has no directi
 class Task(Part):
     """A part with a goal. Goals are redrawn by mask from numbers drawn for all environments: fixed shapes."""
 
+    says_where_to_go: ClassVar[bool] = False  # so no reference can say so too
+    steerable: ClassVar[bool] = False  # somebody who watches can say where to go
+    # An attribute [N, G] all that it remembers beside change_time [N] and prev_root_pos [N, 3]; empty: there is more
+    goal_name: ClassVar[str] = ""
+    change_time: Tensor  # s, of a task with a goal: when the next one comes
+    goal_about_root: ClassVar[bool] = False  # the goal is a place, drawn about where the root is then
+
+    @classmethod
+    def scene(cls, config: Any, resolve: Callable[[str], Path]) -> list[ObjectSpec]:
+        """The objects that it adds to the scene; ``resolve`` finds a file that a config would name."""
+        return []
+
+    @classmethod
+    def build(cls, config: Any, world: World) -> Task:
+        """The task of an env's ``config``, the dataclass it is registered with."""
+        return cls(config, world)  # type: ignore[call-arg]
+
+    def steer(self, place: Tensor) -> None:
+        """Take ``place [N, 2]`` m, to which somebody points, for the goal until the next restart."""
+        raise NotImplementedError
+
+    def new_goal(self, view: View, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Goals ``[n, G]`` of uniform numbers ``u`` that :meth:`draw` gives, and until when they hold, ``[n]`` s."""
+        raise NotImplementedError
+
+    def draw(self) -> Tensor:
+        """The uniform numbers ``[N, k]`` that goals are made of."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def reward(self, view: View) -> Tensor:
         """Task reward ``[N]`` of the step just made."""
 
 
 class MixedReward:
-    """Imitation and task together, as DeepMimic trains tasks (Peng et al. 2018, section 5.3)."""
+    """The reward of imitation and task together, as DeepMimic trains tasks (Peng et al. 2018, section 5.3)."""
 
     def __init__(
         self, imitation: Callable[[View], Tensor], task: Task, imitation_weight: float, task_weight: float
@@ -38,6 +68,13 @@ class MixedReward:
 
     def __call__(self, view: View) -> Tensor:
         return self._imitation_weight * self.imitation(view) + self._task_weight * self._task.reward(view)
+
+    def parts(self, view: View, everyone: bool) -> dict[str, Tensor]:
+        """What imitation and task give, ``[n]`` by name; without ``everyone`` the imitation alone."""
+        imitation = getattr(self.imitation, "parts", None)
+        found = {} if imitation is None else imitation(view, everyone)
+        found = {name: self._imitation_weight * value for name, value in found.items()}
+        return found | ({"task": self._task_weight * self._task.reward(view)} if everyone else {})
 
 
 def between(low: float, high: float, u: Tensor) -> Tensor:
@@ -65,11 +102,3 @@ def turned(angle: Tensor, vector: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     x, y = vector.unbind(-1)
     return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
-
-
-def check_range(key: str, low: float, high: float, least: float = -math.inf) -> None:
-    """EnvError unless ``least <= env.KEY_min <= env.KEY_max``."""
-    if low > high:
-        raise EnvError(f"env.{key}_min={low:g} is above env.{key}_max={high:g}")
-    if low < least:
-        raise EnvError(f"env.{key}_min: found {low:g}, allowed are numbers from {least:g}")

@@ -12,7 +12,6 @@ z up, x forward, y to the left, arms stretched out sideways at rest (the order o
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.foreign import read_json
 from mimickit_hydra.motion import rotations as rot
-from mimickit_hydra.motion.clip import LoopMode, MotionClip
-from mimickit_hydra.motion.errors import MotionFileError
+from mimickit_hydra.motion.clip import LoopMode, MotionClip, frame_rate
 
 # Name and size of the blocks of a source frame behind its duration and root position.
 SOURCE_BLOCKS = (
@@ -38,45 +38,39 @@ TARGET_BLOCKS = (
 SOURCE_COLUMNS = 4 + sum(size for _, size in SOURCE_BLOCKS)
 SIGN_FLIPS = ("left_elbow", "right_knee", "left_knee")
 LOOP_MODES = {"wrap": LoopMode.WRAP, "none": LoopMode.CLAMP, "clamp": LoopMode.CLAMP}
-UNEVEN = 0.02  # frame durations that differ by more than this fraction are resampled
+UNEVEN = 0.02  # of a frame; clips with a frame further from its place are resampled
 
 
 def read_deepmimic(path: str | Path) -> MotionClip:
-    """Convert one text clip. Raises MotionFileError with one line."""
+    """Convert one text clip. Raises UserError with one line."""
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MotionFileError(f"{path}: cannot read the clip ({getattr(error, 'strerror', None) or error})") from None
-    except ValueError as error:
-        raise MotionFileError(f"{path}: not a DeepMimic clip, the JSON is broken ({error})") from None
-    data, loop_mode = _checked(content, path)
+    data, loop_mode = _checked(read_json(path), path)
     blocks = _to_our_frames(data)
     fps, blocks = _even(data[:, 0], blocks)
     columns = [_coordinates(name, blocks[name]) for name in ("position", *TARGET_BLOCKS)]
     frames = torch.cat(columns, dim=1).numpy().astype(np.float32)
     name = path.stem.replace("humanoid3d_", "humanoid_")
-    return MotionClip(frames, float(fps), loop_mode, name, {"file": str(path), "source": f"DeepMimic {path.name}"})
+    return MotionClip(frames, fps, loop_mode, name, {"file": str(path), "source": f"DeepMimic {path.name}"})
 
 
 def _checked(content: Any, path: Path) -> tuple[np.ndarray, LoopMode]:
     frames = content.get("Frames") if isinstance(content, dict) else None
     if not isinstance(frames, list) or len(frames) < 2:
-        raise MotionFileError(f"{path}: not a DeepMimic clip, expected at least 2 rows under 'Frames'")
+        raise UserError(f"{path}: not a DeepMimic clip, expected at least 2 rows under 'Frames'")
     try:
         data = np.asarray(frames, dtype=np.float64)
-    except (ValueError, TypeError):
-        raise MotionFileError(f"{path}: 'Frames' is not a table of numbers with rows of one width") from None
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(f"{path}: 'Frames' is not a table of numbers with rows of one width") from None
     if data.ndim != 2 or data.shape[1] != SOURCE_COLUMNS:
         width = data.shape[1] if data.ndim == 2 else "no"
-        raise MotionFileError(f"{path}: rows of {width} numbers, a humanoid3d clip has {SOURCE_COLUMNS}")
+        raise UserError(f"{path}: rows of {width} numbers, a humanoid3d clip has {SOURCE_COLUMNS}")
     if not np.isfinite(data).all():
-        raise MotionFileError(f"{path}: frame {int((~np.isfinite(data)).any(axis=1).argmax())} is not finite")
+        raise UserError(f"{path}: frame {int((~np.isfinite(data)).any(axis=1).argmax())} is not finite")
     if not (data[:-1, 0] > 0).all():
-        raise MotionFileError(f"{path}: frame {int((data[:-1, 0] <= 0).argmax())} has a duration that is not above 0")
+        raise UserError(f"{path}: frame {int((data[:-1, 0] <= 0).argmax())} has a duration that is not above 0")
     loop = str(content.get("Loop", "none")).lower()
     if loop not in LOOP_MODES:
-        raise MotionFileError(f"{path}: 'Loop' is {loop!r}, allowed are {', '.join(LOOP_MODES)}")
+        raise UserError(f"{path}: 'Loop' is {loop!r}, allowed are {', '.join(LOOP_MODES)}")
     return data, LOOP_MODES[loop]
 
 
@@ -99,15 +93,14 @@ def _to_our_frames(data: np.ndarray) -> dict[str, Tensor]:
     return blocks
 
 
-def _even(durations: np.ndarray, blocks: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
+def _even(durations: np.ndarray, blocks: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
     """Frame rate, and the blocks resampled to it if the frames are not evenly spaced. The last duration is unused."""
-    used = durations[:-1]
-    step = float(np.median(used))
-    fps = round(1.0 / step)
-    if np.abs(used - step).max() <= UNEVEN * step:
-        return fps, blocks
-    times = np.concatenate([[0.0], used.cumsum()])
-    wanted = np.linspace(0.0, times[-1], round(times[-1] * fps) + 1)
+    times = np.concatenate([[0.0], durations[:-1].cumsum()])
+    even = np.linspace(0.0, times[-1], len(times))
+    if np.abs(times - even).max() <= UNEVEN * even[1]:
+        return frame_rate(len(times) - 1, times[-1]), blocks
+    steps = max(1, round(times[-1] / float(np.median(durations[:-1]))))
+    wanted = np.linspace(0.0, times[-1], steps + 1)
     index = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(times) - 2)
     blend = torch.from_numpy((wanted - times[index]) / (times[index + 1] - times[index]))
     i0 = torch.from_numpy(index)
@@ -117,7 +110,7 @@ def _even(durations: np.ndarray, blocks: dict[str, Tensor]) -> tuple[int, dict[s
             return rot.slerp(x[i0], x[i0 + 1], blend)
         return torch.lerp(x[i0], x[i0 + 1], blend.unsqueeze(1))
 
-    return fps, {name: between(block) for name, block in blocks.items()}
+    return frame_rate(steps, times[-1]), {name: between(block) for name, block in blocks.items()}
 
 
 def _coordinates(name: str, block: Tensor) -> Tensor:

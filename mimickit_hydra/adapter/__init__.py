@@ -1,1 +1,0 @@
-"""From a composed config to objects: the only room that knows every other room."""

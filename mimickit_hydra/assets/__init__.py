@@ -1,0 +1,1 @@
+"""Fetches and derives characters that do not come with the package."""

@@ -1,0 +1,1 @@
+"""Checks of a composed config, made before a simulator starts."""

@@ -1,0 +1,1 @@
+"""The engine for NVIDIA Isaac Gym (Preview 4)."""

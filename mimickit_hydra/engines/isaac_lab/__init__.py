@@ -1,0 +1,1 @@
+"""The engine for Isaac Lab 3.0."""

@@ -1,0 +1,1 @@
+"""The engine for MuJoCo's C library."""

@@ -1,0 +1,1 @@
+"""Engines hosted in another Python interpreter."""

@@ -1,0 +1,1 @@
+"""Everything about MimicKit: its argument files, its checkouts, its weights."""

@@ -1,0 +1,1 @@
+"""Run directories: their state, lock and saved config, and how runs are found."""

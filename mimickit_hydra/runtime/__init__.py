@@ -1,1 +1,0 @@
-"""Processes and devices, checkpoints, signals, loggers, progress, rendering and video."""

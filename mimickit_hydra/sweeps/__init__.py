@@ -1,0 +1,1 @@
+"""Sweeps and launchers: expanding, recording, starting and submitting runs."""
