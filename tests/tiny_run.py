@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from mimickit_hydra.runtime.checkpoint import load_checkpoint
-from mimickit_hydra.runtime.log_table import read_log
+from mimickit_hydra.runs.log_table import read_log
+from mimickit_hydra.training.checkpoint import load_checkpoint
 
 TINY = [
     "num_envs=4",

@@ -1,4 +1,4 @@
-"""Golden arrays and one thread for every test of this room."""
+"""Golden arrays and one thread for every test of this folder."""
 
 from __future__ import annotations
 

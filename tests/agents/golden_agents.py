@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from toy_env import ToyEnv
 
-from mimickit_hydra.config.schema import OptimizerConfig
+from mimickit_hydra.agents.schema import OptimizerConfig
 
 LOSS = {"rtol": 1e-4, "atol": 1e-6}
 

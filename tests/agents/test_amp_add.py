@@ -11,18 +11,13 @@ from toy_env import ToyEnv, ToyStyleEnv, toy_config
 from mimickit_hydra.agents.add_agent import ADDAgent
 from mimickit_hydra.agents.amp_agent import AMPAgent
 from mimickit_hydra.agents.discriminator import style_reward
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.replay import Replay, Ring
-from mimickit_hydra.config.schema import (
-    ADDAgentConfig,
-    AMPAgentConfig,
-    AMPModelConfig,
-    OptimizerConfig,
-)
+from mimickit_hydra.agents.schema import AMPAgentConfig, AMPModelConfig, OptimizerConfig
+from mimickit_hydra.errors import UserError
 
 AMP_PARTS = ("disc_grad_penalty", "disc_agent_acc", "disc_demo_acc", "disc_agent_logit", "disc_demo_logit")
 ADD_PARTS = ("disc_grad_penalty", "disc_logit_loss", "disc_pos_acc", "disc_neg_acc", "disc_pos_logit", "disc_neg_logit")
-METHODS = {"AMP": (AMPAgent, AMPAgentConfig), "ADD": (ADDAgent, ADDAgentConfig)}
+METHODS = {"AMP": (AMPAgent, AMPAgentConfig), "ADD": (ADDAgent, AMPAgentConfig)}
 DISC = {
     "model": AMPModelConfig(
         "fc_2layers_128units", "fc_2layers_128units", 0.01, "FIXED", 0.2, disc_net="fc_2layers_128units"
@@ -78,7 +73,7 @@ def test_amp_discriminator(golden, name):
 def test_add_discriminator(golden, name):
     data = golden("learn_add")
     case = data.case(name)
-    agent = golden_agent(data, case, ADDAgent, ADDAgentConfig, ToyStyleEnv)
+    agent = golden_agent(data, case, ADDAgent, AMPAgentConfig, ToyStyleEnv)
     pairs = [(case[f"in/{kind}disc_obs"], case[f"in/{kind}disc_obs_demo"]) for kind in ("", "replay_")]
     rows = torch.cat([*(demo - mine for mine, demo in pairs), torch.zeros(1, 30)])
     inputs = agent._normalize(rows)
@@ -243,17 +238,15 @@ def test_scoring_in_pieces_changes_nothing():
 
 def test_bad_setups_are_one_line():
     config = toy_config(AMPAgentConfig, agent_name="AMP", **DISC)
-    with pytest.raises(AgentError, match="agent AMP needs an env with discriminator observations"):
+    with pytest.raises(UserError, match="agent AMP needs an env with discriminator observations"):
         AMPAgent(config, ToyEnv(), "cpu")
     env = ToyStyleEnv()
     del env.info["disc_obs_demo"]
-    with pytest.raises(AgentError, match="agent ADD needs an env"):
-        ADDAgent(toy_config(ADDAgentConfig, agent_name="ADD", **DISC), env, "cpu")
-    with pytest.raises(AgentError, match=r"agent\.disc_batch_size"):
-        make("AMP", disc_batch_size=17)
+    with pytest.raises(UserError, match="agent ADD needs an env"):
+        ADDAgent(toy_config(AMPAgentConfig, agent_name="ADD", **DISC), env, "cpu")
     agent = make("AMP")
     agent.train_iteration()
-    with pytest.raises(AgentError, match=r"replay buffer.*300 samples of 4 numbers, this run's 200"):
+    with pytest.raises(UserError, match=r"replay buffer.*300 samples of 4 numbers, this run's 200"):
         make("AMP", disc_buffer_size=200).load_state_dict(agent.state_dict())
 
 

@@ -8,11 +8,10 @@ from golden_agents import LOSS, check_gradients, check_parts, golden_agent
 from toy_env import ToyEnv, toy_config
 
 from mimickit_hydra.agents.awr_agent import AWRAgent, advantage_weight
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.gradient_penalty import hidden_activations, mean_squared_input_gradient
 from mimickit_hydra.agents.lcp_agent import LCPAgent, lipschitz_penalty
 from mimickit_hydra.agents.networks import build_net
-from mimickit_hydra.config.schema import AWRAgentConfig, LCPAgentConfig, ModelConfig
+from mimickit_hydra.agents.schema import AWRAgentConfig, LCPAgentConfig, ModelConfig
 
 REGULARIZERS = ("action_bound_loss", "action_entropy", "action_reg_loss")
 
@@ -136,9 +135,3 @@ def test_both_learn():
             assert {"A_Weight_Mean", "A_Weight_Min", "A_Weight_Max"} <= set(rows[0])
         else:
             assert rows[-1]["Lcp_Loss"] > 0.0
-
-
-def test_lcp_needs_a_flat_network():
-    config = toy_config(LCPAgentConfig, agent_name="LCP", lcp_weight=1.0, model=ModelConfig("cnn_3conv_1fc_0", "x"))
-    with pytest.raises(AgentError, match="cnn_3conv_1fc_0"):
-        LCPAgent(config, ToyEnv(), "cpu")

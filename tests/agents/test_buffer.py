@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, batch_size, epoch_indices
-from mimickit_hydra.agents.errors import AgentError
+from mimickit_hydra.agents.buffer import Minibatches, RolloutBuffer, epoch_indices
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,11 +51,3 @@ def test_flat_index_is_time_major_and_leaves_out_extra_rows():
     assert (buffer.flat("x")[2 * 2 + 1] == 7.0).all()
     assert "x" in buffer
     assert "y" not in buffer
-
-
-def test_batch_sizes():
-    assert batch_size(0.3, 10, 320, "k") == 3
-    assert batch_size(32, 10, 320, "k") == 320
-    for multiplier in (33, 0):
-        with pytest.raises(AgentError, match=r"agent.actor_batch_size"):
-            batch_size(multiplier, 10, 320, "actor_batch_size")

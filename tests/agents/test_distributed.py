@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from toy_env import ToyEnv, toy_config
 from two_processes import WORLD, run_both
 
-from mimickit_hydra.agents.comm import Comm
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.optimizer import DESYNC_CHECK_STEPS
 from mimickit_hydra.agents.ppo_agent import PPOAgent
+from mimickit_hydra.distributed import Comm
+from mimickit_hydra.errors import UserError
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import several
+from throughput import wait
 
 
 def exercise(rank: int) -> dict[str, object]:
@@ -25,6 +32,9 @@ def exercise(rank: int) -> dict[str, object]:
     result["exact"] = agent.obs_norm.exact_state()
     result["obs"] = agent.buffer["obs"].clone()
 
+    result["equality"] = several.equality(agent)
+    result["seconds"] = several.by_rank(agent, 1.0 + rank)
+
     optimizer = agent.optimizers["critic"]
     loss = agent.model.critic(torch.full((1, 6), 1.0 + rank)).sum()
     own = torch.autograd.grad(loss, list(agent.model.critic_parameters()), retain_graph=True)
@@ -34,17 +44,20 @@ def exercise(rank: int) -> dict[str, object]:
 
     loaded = agent.model_state_dict()
     if rank == 1:
-        loaded = {name: tensor + 1 for name, tensor in loaded.items()}
+        loaded = {name: tensor if "_a_norm" in name else tensor + 1 for name, tensor in loaded.items()}
     agent.load_model_state_dict(loaded)
     result["after_load"] = agent.model_state_dict()
 
     if rank == 1:
-        optimizer.flat_parameters[3] += 1e-7
+        optimizer._flat.data[3] += 1e-7
+    result["unequal"] = several.equality(agent)
     optimizer.steps = DESYNC_CHECK_STEPS
     try:
         optimizer.step(agent.model.critic(torch.ones(1, 6)).sum())
-    except AgentError as error:
+    except UserError as error:
         result["desync"] = str(error)
+    optimizer.steps = 1
+    result["watched"] = several.averaging(agent, agent.train_iteration, lambda: wait(agent.device))
     return result
 
 
@@ -94,3 +107,28 @@ def test_a_load_takes_rank_0(ranks):
 def test_a_desync_is_noticed_by_all(ranks):
     for result in ranks:
         assert "critic's parameters differ between processes at its update 1000" in result["desync"]
+
+
+def test_benchmarks_tell_equal_parameters_from_others(ranks):
+    first, second = (result["equality"] for result in ranks)
+    assert first == second
+    assert first["equal"] is True
+    assert first["sha256"][0] == first["sha256"][1]
+    for result in ranks:
+        assert result["unequal"]["equal"] is False
+        assert len(set(result["unequal"]["sha256"])) == WORLD
+        assert result["seconds"] == [1.0, 2.0]
+
+
+def test_benchmarks_count_the_averages_of_each_head(ranks):
+    for result in ranks:
+        found = result["watched"]
+        heads = {head["head"]: head for head in found["heads"]}
+        assert heads["critic"]["averages"] == 2 * 16 // 4  # epochs, steps of a rollout, of a minibatch
+        assert heads["actor"]["averages"] == 3 * 16 // 4
+        assert heads["critic"]["bytes"] == 4 * sum(
+            tensor.numel() for name, tensor in result["model"].items() if name.startswith("_model._critic")
+        )
+        assert all(0.0 < head[key] < 1e4 for head in heads.values() for key in ("alone_ms", "in_iteration_ms"))
+        assert found["in_iteration_s"] == pytest.approx(sum(head["in_iteration_ms"] for head in heads.values()) / 1e3)
+        assert 0.0 < found["in_iteration_s"] + found["other_collectives_s"] < found["watched_iteration_s"]

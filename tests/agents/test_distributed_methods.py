@@ -9,12 +9,12 @@ from test_ase import ASE
 from toy_env import ToyStyleEnv, toy_config
 from two_processes import WORLD, run_both
 
-from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.graph import StagedUpdates
 from mimickit_hydra.agents.registry import make_agent
-from mimickit_hydra.config.schema import ADDAgentConfig, AMPAgentConfig, ASEAgentConfig
+from mimickit_hydra.agents.schema import AMPAgentConfig, ASEAgentConfig
+from mimickit_hydra.distributed import Comm
 
-METHODS = {"AMP": (AMPAgentConfig, DISC), "ADD": (ADDAgentConfig, DISC), "ASE": (ASEAgentConfig, ASE)}
+METHODS = {"AMP": (AMPAgentConfig, DISC), "ADD": (AMPAgentConfig, DISC), "ASE": (ASEAgentConfig, ASE)}
 
 
 def exercise(rank: int) -> dict[str, object]:

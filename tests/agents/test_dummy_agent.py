@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mimickit_hydra.agents.dummy_agent import DummyAgent
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.registry import make_agent
-from mimickit_hydra.config.schema import DummyAgentConfig
+from mimickit_hydra.agents.schema import DummyAgentConfig
+from mimickit_hydra.errors import UserError
 
 ENV = SimpleNamespace(num_envs=3, action_low=torch.zeros(5), obs_size=7)
 
@@ -18,5 +18,5 @@ def test_acts_with_zeros_and_refuses_to_learn():
     assert isinstance(agent, DummyAgent)
     assert torch.equal(agent.act(torch.ones(3, 7)), torch.zeros(3, 5))
     assert agent.model_state_dict() == {}
-    with pytest.raises(AgentError, match="agent=dummy learns nothing; run it with mode=test"):
+    with pytest.raises(UserError, match="agent=dummy learns nothing; run it with mode=test"):
         agent.train_iteration()

@@ -12,16 +12,23 @@ from test_smp import GSI, SMP, ToyWindowEnv, write_prior
 from toy_env import ToyEnv, ToyStyleEnv, toy_config
 
 from mimickit_hydra.agents.registry import make_agent
-from mimickit_hydra.config import schema
+from mimickit_hydra.agents.schema import (
+    AMPAgentConfig,
+    ASEAgentConfig,
+    AWRAgentConfig,
+    LCPAgentConfig,
+    PPOAgentConfig,
+    SMPAgentConfig,
+)
 
 SETTINGS = {
-    "PPO": (schema.PPOAgentConfig, {}),
-    "AWR": (schema.AWRAgentConfig, {"awr_temp": 0.5, "a_weight_clip": 20.0}),
-    "LCP": (schema.LCPAgentConfig, {"lcp_weight": 1e-4}),
-    "AMP": (schema.AMPAgentConfig, DISC),
-    "ADD": (schema.ADDAgentConfig, DISC),
-    "ASE": (schema.ASEAgentConfig, ASE),
-    "SMP": (schema.SMPAgentConfig, {**SMP, **GSI}),
+    "PPO": (PPOAgentConfig, {}),
+    "AWR": (AWRAgentConfig, {"awr_temp": 0.5, "a_weight_clip": 20.0}),
+    "LCP": (LCPAgentConfig, {"lcp_weight": 1e-4}),
+    "AMP": (AMPAgentConfig, DISC),
+    "ADD": (AMPAgentConfig, DISC),
+    "ASE": (ASEAgentConfig, ASE),
+    "SMP": (SMPAgentConfig, {**SMP, **GSI}),
 }
 ENVS = {"AMP": ToyStyleEnv, "ADD": ToyStyleEnv, "ASE": ToyStyleEnv, "SMP": ToyWindowEnv}
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mimickit_hydra.adapter.build import build
 from mimickit_hydra.agents.agent import Agent
 from mimickit_hydra.agents.ase import unit_latents
-from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.gradient_penalty import hidden_activations
 from mimickit_hydra.agents.lcp_agent import lipschitz_penalty
 from mimickit_hydra.config.compose import compose, to_run
+from mimickit_hydra.distributed import Comm
+from mimickit_hydra.training.build import build
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def mean(rows: list[Row], key: str, which: slice) -> float:
 
 @pytest.mark.parametrize("method", ["deepmimic", "awr", "lcp"])
 def test_the_test_return_rises(method: str) -> None:
-    with new_agent(f"method={method}") as agent:
+    with new_agent(f"method={method}", "env.action_about=default") as agent:  # about the reference it begins high
         before = agent.test(NUM_ENVS)
         train(agent)
         after = agent.test(NUM_ENVS)

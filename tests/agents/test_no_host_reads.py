@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mimickit_hydra.adapter.build import build
-from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.graph import StagedRollout, StagedUpdates
 from mimickit_hydra.config.compose import compose, to_run
+from mimickit_hydra.distributed import Comm
+from mimickit_hydra.training.build import build
 
 SMALL = ["engine=mujoco", "num_envs=3", "compute=cpu", "agent.steps_per_iter=4", "engine.num_threads=1"]
 # Results of a size, or Python values, that depend on data; and tensors made of Python values, which are copied over.
@@ -57,6 +57,10 @@ def unseen(function):
     return free
 
 
+SUPERMIMIC = [
+    "method=supermimic", "agent.warmup_steps=4", "agent.world_warmup=1", "agent.first_window=2", "agent.window=2",
+    "agent.horizon=2",
+]  # fmt: skip
 CASES = {
     "deepmimic": ["method=deepmimic"],
     "deepmimic_mode_actions": ["method=deepmimic", "agent.exp_prob_beg=0.5", "agent.exp_anneal_samples=1e9"],
@@ -69,6 +73,8 @@ CASES = {
     "amp_location": ["method=amp", "env=location"],
     "ase_steering": ["method=ase", "env=steering"],
     "amp_dodgeball": ["method=amp", "env=dodgeball"],
+    "supermimic": SUPERMIMIC,
+    "supermimic_tracking": [*SUPERMIMIC, "env=tracking"],
     "deepmimic_vault": ["method=deepmimic", "env=vault"],
 }
 

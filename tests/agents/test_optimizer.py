@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mimickit_hydra.agents.comm import Comm
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.optimizer import HeadOptimizer
-from mimickit_hydra.config.schema import OptimizerConfig
+from mimickit_hydra.agents.schema import OptimizerConfig
+from mimickit_hydra.distributed import Comm
+from mimickit_hydra.errors import UserError
 
 
 def nets():
@@ -48,14 +48,14 @@ def test_untrained_parameters_stay():
     optimizer = HeadOptimizer("actor", net.parameters(), OptimizerConfig("SGD", 0.1), Comm())
     optimizer.step(net(torch.randn(3, 5)).sum())
     assert torch.equal(net[0].weight, before)
-    assert optimizer.flat_parameters.numel() == 7 + 7 + 1
+    assert optimizer._flat.numel() == 7 + 7 + 1
 
 
 def test_loading_a_state_dict_keeps_the_views():
     net, other = nets()
     optimizer = HeadOptimizer("actor", net.parameters(), OptimizerConfig("SGD", 0.1), Comm())
     net.load_state_dict({name: torch.zeros_like(value) for name, value in other.state_dict().items()})
-    assert not optimizer.flat_parameters.any()
+    assert not optimizer._flat.any()
 
 
 def test_moments_of_another_network_are_refused():
@@ -63,5 +63,5 @@ def test_moments_of_another_network_are_refused():
     optimizer = HeadOptimizer("actor", net.parameters(), OptimizerConfig("Adam"), Comm())
     optimizer.step(net(torch.randn(3, 5)).sum())
     small = HeadOptimizer("actor", nn.Linear(2, 1).parameters(), OptimizerConfig("Adam"), Comm())
-    with pytest.raises(AgentError, match=r"50 numbers in exp_avg.*3 parameters"):
+    with pytest.raises(UserError, match=r"50 numbers in exp_avg.*3 parameters"):
         small.load_state_dict(optimizer.state_dict())

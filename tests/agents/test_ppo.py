@@ -8,7 +8,7 @@ from toy_env import ToyEnv
 
 from mimickit_hydra.agents.ppo import action_bound_loss
 from mimickit_hydra.agents.ppo_agent import PPOAgent
-from mimickit_hydra.config.schema import ModelConfig, OptimizerConfig, PPOAgentConfig
+from mimickit_hydra.agents.schema import ModelConfig, OptimizerConfig, PPOAgentConfig
 
 LOSS = {"rtol": 1e-4, "atol": 1e-6}
 

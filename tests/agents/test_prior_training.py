@@ -7,9 +7,9 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from mimickit_hydra.agents.errors import AgentError
 from mimickit_hydra.agents.prior_config import PriorConfig
 from mimickit_hydra.agents.prior_training import PriorTrainer
+from mimickit_hydra.errors import UserError
 
 FRAMES, CHANNELS = 3, 2
 
@@ -45,5 +45,5 @@ def test_learns_the_windows():
 def test_a_loss_that_explodes_is_one_line():
     trainer = PriorTrainer(config(num_iterations=1), lambda n: draw(n), FRAMES, "cpu")
     trainer._draw = lambda n: draw(n) * torch.nan
-    with pytest.raises(AgentError, match=r"loss is nan at iteration 1; try a smaller prior.lr"):
+    with pytest.raises(UserError, match=r"loss is nan at iteration 1; try a smaller prior.lr"):
         trainer.fit(lambda *_: None)

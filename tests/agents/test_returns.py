@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.returns import (
     ReturnTracker,
     bootstrap_values,
@@ -15,6 +14,7 @@ from mimickit_hydra.agents.returns import (
     normalize_advantage,
     td_lambda_return,
 )
+from mimickit_hydra.distributed import Comm
 
 
 @pytest.mark.parametrize("name", [f"case{i}" for i in range(6)])
@@ -69,6 +69,12 @@ def test_a_mask_of_ones_is_no_mask():
         normalize_advantage(adv, None, Comm()), normalize_advantage(adv, torch.ones(7, 3), Comm()), strict=True
     ):
         torch.testing.assert_close(a, b)
+
+
+def test_a_single_sample_has_no_deviation():
+    for mask in (None, torch.ones(1, 1)):
+        found = normalize_advantage(torch.full((1, 1), 3.0), mask, Comm(), 4.0)
+        assert [float(part) for part in found] == [0.0, 3.0, 0.0]
 
 
 def test_an_empty_mask_gives_finite_numbers():

@@ -9,10 +9,10 @@ import torch
 from toy_env import FakeGraph, ToyEnv, ToyStyleEnv, toy_config
 
 from mimickit_hydra.agents import graph
-from mimickit_hydra.agents.graph import WARM_STEPS, Recording, StagedRollout
+from mimickit_hydra.agents.graph import WARM_STEPS, Recording, Repeated, StagedRollout
 from mimickit_hydra.agents.ppo_agent import PPOAgent
 from mimickit_hydra.agents.registry import make_agent
-from mimickit_hydra.config import schema
+from mimickit_hydra.agents.schema import AMPAgentConfig, AMPModelConfig
 
 
 class FakeEngine:
@@ -122,9 +122,9 @@ def test_fields_of_a_method_travel_with_the_rows():
     for stage in (False, True):
         torch.manual_seed(1)
         config = toy_config(
-            schema.AMPAgentConfig, agent_name="AMP", disc_buffer_size=256, disc_replay_samples=32,
+            AMPAgentConfig, agent_name="AMP", disc_buffer_size=256, disc_replay_samples=32,
             disc_batch_size=2, disc_epochs=1, disc_logit_reg=0.01, disc_grad_penalty=1.0, disc_reward_scale=2.0,
-            task_reward_weight=0.0, disc_reward_weight=1.0, model=schema.AMPModelConfig(
+            task_reward_weight=0.0, disc_reward_weight=1.0, model=AMPModelConfig(
                 "fc_2layers_128units", "fc_2layers_128units", 0.01, "FIXED", 0.2, disc_net="fc_2layers_128units"
             ),
         )  # fmt: skip
@@ -164,6 +164,53 @@ def test_with_an_engine_that_works_on_the_host_every_call_is_a_cut():
     assert engine.steps == WARM_STEPS + 3
     assert engine.given[-5:] == engine.given[-10:-5]  # the same tensors at each replay
     assert not set(calls) & set(vars(engine))
+
+
+def test_what_a_test_repeats_is_cut_at_the_physics_too():
+    env = CutEnv()
+    env.reset()
+    FakeGraph.log.clear()
+    action = torch.zeros(8, 2)
+    advance = Repeated(lambda: env.step(action), env, capture=True, make_graph=FakeGraph)
+    for _ in range(WARM_STEPS + 2):
+        advance()
+    assert advance.captured
+    assert FakeGraph.log == ["begin", "end", "begin", "end"] + ["replay", "replay"] * 2
+    assert env.engine.steps == WARM_STEPS + 2
+
+
+def test_who_watches_is_told_of_each_step_and_of_none_that_is_only_recorded():
+    class Told(CutEnv):
+        def step(self, action):
+            found = super().step(action)
+            if self.on_step is not None:
+                self.on_step()
+            return found
+
+    env, seen = Told(), []
+    env.reset()
+    advance = Repeated(lambda: env.step(torch.zeros(8, 2)), env, capture=True, make_graph=FakeGraph)
+    restart = Repeated(lambda: env.reset(), env, capture=True, make_graph=FakeGraph)
+    for number in range(WARM_STEPS + 3):
+        env.on_step = None if number == WARM_STEPS + 1 else lambda: seen.append(env.engine.steps)
+        advance()
+        restart()
+    assert advance.captured
+    assert seen == [1, 2, 3, 4, WARM_STEPS + 3]
+
+
+def test_a_test_that_cannot_be_captured_runs_as_it_is(capsys):
+    class Broken(FakeGraph):
+        def capture_begin(self, capture_error_mode):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    env = CutEnv()
+    env.reset()
+    advance = Repeated(lambda: env.step(torch.zeros(8, 2)), env, capture=True, make_graph=Broken)
+    for _ in range(WARM_STEPS + 3):
+        advance()
+    assert env.engine.steps == int(env.steps_total) == WARM_STEPS + 3
+    assert capsys.readouterr().err.count("could not be captured") == 1
 
 
 def test_every_key_is_captured_once():

@@ -8,10 +8,10 @@ from test_methods import ENVS, SETTINGS
 from test_smp import write_prior
 from toy_env import FakeGraph, ToyEnv, toy_config
 
-from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.agents.graph import WARM_STEPS, StagedUpdates
 from mimickit_hydra.agents.registry import make_agent
-from mimickit_hydra.config.schema import OptimizerConfig
+from mimickit_hydra.agents.schema import OptimizerConfig
+from mimickit_hydra.distributed import Comm
 
 
 @pytest.fixture(scope="module")

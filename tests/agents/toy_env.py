@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mimickit_hydra.config.schema import ModelConfig, OptimizerConfig, PPOAgentConfig
+from mimickit_hydra.agents.schema import ModelConfig, OptimizerConfig, PPOAgentConfig
 from mimickit_hydra.envs.done import DONE_FAIL, DONE_NULL, DONE_TIME
 from mimickit_hydra.envs.env import Env
 

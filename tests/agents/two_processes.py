@@ -1,4 +1,4 @@
-"""Runs a function in two processes of one group, as a training on two devices does."""
+"""Runs a function in two processes of one group or more, as a training on several devices does."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 WORLD = 2
-JOIN_SECONDS = 120
+JOIN_SECONDS = 240
 
 Exercise = Callable[[int], dict[str, Any]]
 
 
-def run_both(exercise: Exercise, folder: Path) -> list[dict[str, Any]]:
-    """What ``exercise(rank)``, a function of a module, returns in either process: tensors and plain values."""
+def run_both(exercise: Exercise, folder: Path, world: int = WORLD) -> list[dict[str, Any]]:
+    """What ``exercise(rank)``, a function of a module, returns in each process: tensors and plain values."""
     context = mp.get_context("spawn")
     processes = [
-        context.Process(target=_run_rank, args=(exercise, rank, str(folder)), daemon=True) for rank in range(WORLD)
+        context.Process(target=_run_rank, args=(exercise, rank, world, str(folder)), daemon=True)
+        for rank in range(world)
     ]
     try:
         for process in processes:
@@ -30,20 +31,20 @@ def run_both(exercise: Exercise, folder: Path) -> list[dict[str, Any]]:
         for process in processes:
             process.join(JOIN_SECONDS)
         errors = "".join(path.read_text() for path in folder.glob("error*.txt"))
-        assert [process.exitcode for process in processes] == [0, 0], errors
+        assert [process.exitcode for process in processes] == [0] * world, errors
     finally:
         for process in processes:
             if process.is_alive():
                 process.kill()
                 process.join()
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world)]
 
 
-def _run_rank(exercise: Exercise, rank: int, folder: str) -> None:
+def _run_rank(exercise: Exercise, rank: int, world: int, folder: str) -> None:
     """Results and errors go to files, so that nothing can block."""
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD, timeout=timedelta(seconds=30)
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
     try:
         torch.save(exercise(rank), Path(folder) / f"rank{rank}.pt")

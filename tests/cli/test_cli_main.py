@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mimickit_hydra.cli.completion import BASH, candidates
-from mimickit_hydra.cli.main import main
-from mimickit_hydra.config.catalog import groups
+from mimickit_hydra.cli.main import main, make_parser, parsed
+from mimickit_hydra.config.groups import groups
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,15 +51,29 @@ def test_list_motion_has_a_column_for_the_length(capsys: pytest.CaptureFixture[s
     assert len(out_of(capsys, "list", "motion").splitlines()) == 1 + len(groups()["motion"].options)
 
 
+def test_list_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = dict(line.split(maxsplit=1) for line in out_of(capsys, "list", "pairs").splitlines())
+    assert rows["amp"] == "amp*, dodgeball, location, steering"
+    assert rows["lcp"] == "deepmimic*, dodgeball, location, steering, tracking, vault"
+    assert rows["smpl"] == "smpl_walk*"
+    assert "humanoid_walk*" in rows["humanoid"]
+    assert "sword" not in rows["humanoid"]
+    assert "g1_walk" in rows["g1_mjlab"]  # clips_of: g1
+
+
+def test_list_of_what_has_no_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "DeepMimic text clip .txt .json" in out_of(capsys, "list", "importers")
+
+
 # ----------------------------------------------------------------------------------------------------------- explain
 
 
 def test_explain_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     lines = out_of(capsys, "explain", "engine.sim_freq", "engine.sim_freq=120").splitlines()
     assert lines[0] == "engine.sim_freq = 120"
-    assert lines[1].split()[:4] == ["set", "by", "command", "line"]
-    assert "conf/engine/mujoco.yaml:" in lines[2]
-    assert lines[2].split()[0] == "replaced"
+    assert lines[1].split()[:3] == ["#", "physics", "steps,"]
+    assert lines[2].split()[:4] == ["set", "by", "command", "line"]
+    assert lines[3].split()[0] == "replaced"
     assert "schema MujocoEngineConfig" in lines[3]
 
 
@@ -73,8 +87,8 @@ def test_explain_follows_interpolations(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_explain_a_preset_says_who_chose_it(capsys: pytest.CaptureFixture[str]) -> None:
     text = out_of(capsys, "explain", "agent.discount")
-    assert "conf/agent/compute/cpu_ppo.yaml:" in text
-    assert "compute=cpu from conf/engine/mujoco.yaml:" in text
+    assert "conf/recipe/cpu.yaml:" in text
+    assert "recipe=cpu from conf/compute/cpu.yaml:" in text
 
 
 def test_explain_a_group(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +123,30 @@ def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> No
     assert "required: KEY" in error_of(capsys, "explain").replace("key", "KEY")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "models pack RUN name engine=newton,mujoco test_episodes=2 --root=x",
+        "models pack RUN name --root=x engine=newton,mujoco test_episodes=2",
+        "models pack --root x RUN name engine=newton,mujoco --replace test_episodes=2",
+        "export RUN engine=newton,mujoco -o x --to onnx test_episodes=2",
+        "export RUN --to onnx engine=newton,mujoco -o x test_episodes=2",
+    ],
+)
+def test_overrides_stand_before_or_after_options(line: str) -> None:
+    assert parsed(make_parser(), line.split()).overrides == ["engine=newton,mujoco", "test_episodes=2"]
+
+
+def test_so_do_the_settings_of_a_sweep_that_goes_on() -> None:
+    assert parsed(make_parser(), ["sweep", "resume", "DIR", "-j", "2", "launch=local"]).launch == ["launch=local"]
+
+
+@pytest.mark.parametrize("line", ["explain x --no method=amp", "list engine=mujoco --no", "report a --no"])
+def test_an_option_that_does_not_exist_is_named(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    assert "--no" in capsys.readouterr().err
+
+
 def test_without_a_command_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = out_of(capsys)
     for name in ("train", "list", "explain", "diff", "completion"):
@@ -122,7 +160,10 @@ def test_without_a_command_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("line", "expected"),
     [
         ("mimickit ex", ["explain", "export"]),
-        ("mimickit train engine=", [f"engine={name}" for name in ("isaac_gym", "isaac_lab", "mujoco", "newton")]),
+        (
+            "mimickit train engine=",
+            [f"engine={name}" for name in ("isaac_gym", "isaac_lab", "mjwarp", "mujoco", "newton")],
+        ),
         ("mimickit train engine=n", ["engine=newton"]),
         ("mimickit train motion=humanoid_run,humanoid_w", ["motion=humanoid_run,humanoid_walk"]),
         ("mimickit train eng", ["engine="]),
@@ -134,7 +175,10 @@ def test_without_a_command_the_help(capsys: pytest.CaptureFixture[str]) -> None:
             "mimickit train agent.actor_optimizer.type=A",
             [f"agent.actor_optimizer.type={name}" for name in ("Adam", "AdamW")],
         ),
+        ("mimickit train method=lcp agent.lc", ["agent.lcp_weight="]),
+        ("mimickit train env.rewards.im", ["env.rewards.imitation."]),
         ("mimickit train --cfg ", ["job", "hydra", "all"]),
+        ("mimickit list p", ["pairs"]),
         ("mimickit train --he", ["--help"]),
         ("mimickit list mot", ["motion"]),
         ("mimickit explain agent.actor_ep", ["agent.actor_epochs"]),
@@ -143,15 +187,17 @@ def test_without_a_command_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("mimickit doctor --no", ["--no-step"]),
         ("mimickit diff walk", ["walk_30min"]),
         ("mimickit completion ", ["bash"]),
-        ("python train.py engine=m", ["engine=mujoco"]),
+        ("python train.py engine=m", ["engine=mjwarp", "engine=mujoco"]),
     ],
 )
 def test_candidates(line: str, expected: list[str]) -> None:
-    assert candidates(line) == expected
+    assert candidates(line, make_parser()) == expected
 
 
 def test_no_hidden_part_is_offered() -> None:
-    assert not [text for group in groups() for text in candidates(f"mimickit train {group}=") if "base_" in text]
+    parser = make_parser()
+    found = [text for group in groups() for text in candidates(f"mimickit train {group}=", parser)]
+    assert not [text for text in found if "base_" in text]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -160,7 +206,7 @@ def test_no_hidden_part_is_offered() -> None:
     [
         (["mimickit", "li"], ["list"]),
         (["mimickit", "train", "engine", "=", "n"], ["newton"]),  # bash splits words at =
-        (["mimickit", "train", "engine="], ["isaac_gym", "isaac_lab", "mujoco", "newton"]),
+        (["mimickit", "train", "engine="], ["isaac_gym", "isaac_lab", "mjwarp", "mujoco", "newton"]),
         (["mimickit", "train", "log"], ["logger="]),
         (["python", "train.py", "debug", "=", "s"], ["smoke"]),
         (["python", "other.py", "debug", "=", "s"], []),

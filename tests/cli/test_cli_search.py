@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import sys
@@ -13,14 +14,15 @@ from typing import Any
 import pytest
 
 from mimickit_hydra.cli.main import main as mimickit
-from mimickit_hydra.cli.search import run_member
-from mimickit_hydra.cli.sweep import brief
 from mimickit_hydra.cli.train import main
 from mimickit_hydra.config.compose import compose
-from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.runtime import sweep_runner
-from mimickit_hydra.runtime.state_file import read_state
-from mimickit_hydra.runtime.sweep_file import Sweep, SweepRun, create_sweep, read_sweep, write_sweep
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.runs.manifest import Sweep, SweepRun, add_runs, create_sweep, read_sweep, write_sweep
+from mimickit_hydra.runs.state import read_state, update_state
+from mimickit_hydra.sweeps import hydra_app
+from mimickit_hydra.sweeps import runner as sweep_runner
+from mimickit_hydra.sweeps.report import brief
+from mimickit_hydra.sweeps.search import _search_summary, run_member
 
 # Stands in for training: returns the learning rate, fails where it is large.
 SCRIPT = """
@@ -45,6 +47,8 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path) -> N
 def _hydra(sweep: Path, number: int, overrides: list[str]) -> Any:
     return SimpleNamespace(
         sweep=SimpleNamespace(dir=str(sweep)),
+        job=SimpleNamespace(env_set={}, env_copy=[], chdir=False),
+        verbose=False,
         overrides=SimpleNamespace(task=overrides),
         runtime=SimpleNamespace(output_dir=str(sweep / f"{number}_run"), choices={"engine": "mujoco"}),
     )
@@ -102,3 +106,68 @@ def test_a_search_and_what_is_left_of_it(tmp_path: Path, capsys: pytest.CaptureF
     assert len(set(values)) == len(values)  # nothing is tried twice
     best = max(json.loads(path.read_text())["value"] for path in (tmp_path / "s").glob("*/result.json"))
     assert f"best: {best:.4g}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def minimising(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A sweeper ``optuna`` that minimises unless told, as Optuna does; collects the command lines it would get."""
+    from hydra.core.config_store import ConfigStore
+
+    fields = {"_target_": "nowhere.Sweeper", "direction": "minimize", "n_trials": 2, "n_jobs": 1, "params": None}
+    repo = ConfigStore.instance().repo
+    monkeypatch.setattr(ConfigStore.instance(), "repo", copy.deepcopy(repo))
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=fields, provider="test")
+    got: list[list[str]] = []
+    monkeypatch.setattr(hydra_app, "multirun", lambda overrides, task: got.append(list(overrides)))
+    return got
+
+
+DIRECTION = "hydra.sweeper.direction"
+RATES = "agent.discount=interval(0.9,0.99)"
+
+
+def test_a_search_maximises_unless_told(minimising: list[list[str]], tmp_path: Path) -> None:
+    assert main(["-m", "hydra/sweeper=optuna", RATES, "out_dir=a"]) == 0
+    assert f"{DIRECTION}=maximize" in minimising[0]
+    assert f"{DIRECTION}=maximize" in read_sweep(tmp_path / "a").command  # so that it goes on like this too
+    assert main(["-m", "hydra/sweeper=optuna", f"{DIRECTION}=minimize", RATES, "out_dir=b"]) == 0
+    assert f"{DIRECTION}=maximize" not in minimising[1]
+
+
+def test_the_direction_of_a_file_counts(minimising: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "conf" / "sweep").mkdir(parents=True)
+    (tmp_path / "conf" / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [override /hydra/sweeper: optuna]\nhydra: {sweeper: {direction: minimize}}\n"
+    )
+    assert main(["-m", "--config-dir", "conf", "sweep=mine", RATES, "out_dir=a"]) == 0
+    assert not any(text.startswith(DIRECTION) for text in minimising[0])
+
+
+def test_several_directions_are_refused(minimising: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-m", "hydra/sweeper=optuna", f"{DIRECTION}=[minimize,maximize]", RATES]) == 2
+    assert "must be one direction: a run returns one number" in capsys.readouterr().err
+
+
+def test_the_best_is_what_the_search_looks_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = add_runs(create_sweep(tmp_path / "s", [], trials=2), [("a", [], [], ""), ("b", [], [], "")])
+    for run, value in zip(sweep.runs, (1.0, 2.0), strict=True):
+        (sweep.run_dir(run) / "result.json").write_text(json.dumps({"value": value}))
+        update_state(sweep.run_dir(run), state="finished")
+    for maximizes, best in ((True, "best: 2 "), (False, "best: 1 ")):
+        _search_summary(sweep, maximizes)
+        assert best in capsys.readouterr().out
+
+
+def test_two_searches_of_one_second(minimising: list[list[str]], tmp_path: Path) -> None:
+    fixed = "hydra/sweeper=optuna"
+    (tmp_path / "conf" / "debug").mkdir(parents=True)
+    (tmp_path / "conf" / "debug" / "d.yaml").write_text("# @package _global_\nhydra: {sweep: {dir: m/same}}\n")
+    for _ in range(2):
+        assert main(["-m", "--config-dir", "conf", "debug=d", fixed, RATES]) == 0
+    assert [path.name for path in sorted((tmp_path / "m").iterdir())] == ["same", "same-2"]
+
+
+def test_text_reaches_a_sweeper_as_text(minimising: list[list[str]]) -> None:
+    words = ["logger.wandb_project=1e3,007,x", "agent.discount=choice(1e-1,2e-1)"]
+    assert main(["-m", "hydra/sweeper=optuna", *words, "out_dir=a"]) == 0
+    assert ["logger.wandb_project='1e3','007',x", words[1]] == minimising[0][1:3]

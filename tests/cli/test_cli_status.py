@@ -7,16 +7,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mimickit_hydra.cli.main import main
-from mimickit_hydra.runtime.jobs import Jobs, runner_of
-from mimickit_hydra.runtime.runs import find_runs
-from mimickit_hydra.runtime.state_file import RunState, read_state, write_state
-from mimickit_hydra.runtime.sweep_file import add_runs, create_sweep
+from mimickit_hydra.runs.find import find_runs
+from mimickit_hydra.runs.jobs import Jobs, runner_of, stop
+from mimickit_hydra.runs.manifest import add_runs, create_sweep
+from mimickit_hydra.runs.state import RunState, birth, read_state, write_state
 
 WAITS = "import time; time.sleep(60)"
 
@@ -144,6 +145,34 @@ def test_attach_follows_what_a_run_prints(
     assert capsys.readouterr().out == "iter 0\n"
 
 
+def test_attach_says_what_a_run_without_output_waits_for(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mimickit_hydra.waiting.FIRST_S", 0.05)
+    folder = _run(runs / "t", state="queued", launcher="packed", job_id="1")
+    run, end = find_runs([folder])[0], time.monotonic() + 1.0
+    monkeypatch.setattr(Jobs, "is_busy", lambda self, state: time.monotonic() < end)
+    from mimickit_hydra.cli.control import attach
+
+    assert attach(run) == 0
+    assert capsys.readouterr().err.startswith("waiting for packed 1 to start t (0 s)\n")
+
+
+def test_a_number_that_another_process_has_now_is_not_the_run(
+    runs: Path, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    host, job = socket.gethostname(), str(process.pid)
+    ours, former = birth(process.pid), "of-a-former-start 12"
+    for name, born, state in (("same", ours, "running"), ("other", former, "lost"), ("unknown", None, "running")):
+        folder = _run(runs / name, state="running", pid=process.pid, host=host, born=born)
+        assert [run.state for run in find_runs([folder])] == [state]
+    for name, born, state in (("a", ours, "queued"), ("b", former, "lost")):
+        folder = _run(runs / "packed" / name, state="queued", launcher="packed", job_id=job, job_born=born)
+        assert [run.state for run in find_runs([folder])] == [state]
+    assert "ended meanwhile" in stop(RunState(state="running", pid=process.pid, host=host, born=former))
+    assert process.poll() is None
+
+
 def test_mistakes_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,7 +195,7 @@ def test_an_unreadable_sweep_is_a_row_and_the_others_are_shown(
         ["multirun/broken", "failed"], ["multirun/broken/0_run", "finished"],
         ["multirun/s/0_run", "finished"], ["multirun/s/1_run", "missing"],
     ]  # fmt: skip
-    assert "sweep.yaml: not " in lines[0]
+    assert ": not " in lines[0]
     assert main(["report", "multirun"]) == 0
     assert "4 runs" in capsys.readouterr().out
-    assert "sweep.yaml: not " in (runs / "multirun" / "report.html").read_text()
+    assert ": not " in (runs / "multirun" / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""``train.py -m``, ``--frozen`` and ``mimickit sweep resume`` with a stand-in for training."""
+"""``train.py -m``, frozen runs and ``mimickit sweep resume`` with a stand-in for training."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from mimickit_hydra.cli import sweep as cli_sweep
-from mimickit_hydra.cli.frozen_run import start
 from mimickit_hydra.cli.main import main as mimickit
 from mimickit_hydra.cli.train import main
-from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.runtime import sweep_runner
-from mimickit_hydra.runtime.state_file import read_state, update_state
-from mimickit_hydra.runtime.sweep_file import Sweep, SweepRun, read_sweep
-from mimickit_hydra.runtime.sweep_runner import Outcome
+from mimickit_hydra.errors import UserError
+from mimickit_hydra.runs.manifest import Sweep, SweepRun, read_sweep
+from mimickit_hydra.runs.state import read_state, update_state
+from mimickit_hydra.sweeps import runner as sweep_runner
+from mimickit_hydra.sweeps.report import FAILED_EXIT_CODE
+from mimickit_hydra.sweeps.runner import Outcome
+from mimickit_hydra.sweeps.start import start_file
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path) -> lis
     """Runs end at once: those with rand_seed=2 fail the first time. Holds (directory, what it resumed)."""
     calls: list[tuple[str, str | None]] = []
 
-    def adapter_run(run: Any, *, resolved_yaml: str, overrides: list[str], out_dir: str, restart: bool) -> float:
-        assert restart
+    def adapter_run(run: Any, *, resolved_yaml: str, overrides: list[str], out_dir: str, **asked: Any) -> float:
+        assert asked["restart"]
         saved = any(Path(out_dir, "checkpoints").glob("ckpt_*.pt"))
         calls.append((Path(out_dir).name, out_dir if saved else run.resume))
         Path(out_dir, "config.yaml").write_text(resolved_yaml)
@@ -34,17 +34,17 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path) -> lis
             raise UserError("it went wrong")
         return float(run.rand_seed)
 
-    module = types.ModuleType("mimickit_hydra.adapter.run")
+    module = types.ModuleType("mimickit_hydra.training.run")
     module.run = adapter_run  # type: ignore[attr-defined]
     module.is_first_process = lambda: True  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mimickit_hydra.adapter.run", module)
+    monkeypatch.setitem(sys.modules, "mimickit_hydra.training.run", module)
 
     def run_all(sweep: Sweep, runs: list[SweepRun], *, parallel: int = 1, report: Any = None) -> list[Outcome]:
         outcomes = []
         for run in runs:
             report("start", Outcome(run, "running"))
             try:
-                value = start(sweep.path / run.config)
+                value = start_file(sweep.path / run.config)
                 update_state(sweep.run_dir(run), state="finished", error=None)
                 outcomes.append(Outcome(run, "finished", None, value))
             except UserError as error:
@@ -60,7 +60,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path) -> lis
 def test_a_sweep_and_what_is_left_of_it(
     started: list[tuple[str, str | None]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-m", "num_envs=8", "rand_seed=1,2,3", "out_dir=s"]) == cli_sweep.FAILED_EXIT_CODE
+    assert main(["-m", "num_envs=8", "rand_seed=1,2,3", "out_dir=s"]) == FAILED_EXIT_CODE
     out = capsys.readouterr()
     names = [f"{number}_deepmimic_humanoid_mujoco" for number in range(3)]
     assert [name for name, _ in started] == names
@@ -102,3 +102,28 @@ def test_mistakes_are_one_line(
     assert mimickit(["sweep", "resume", "nothing"]) == 2
     assert "no such directory" in capsys.readouterr().err
     assert started == []
+
+
+def test_a_job_that_slurm_itself_holds_is_let_go_on(
+    started: list[tuple[str, str | None]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """After a failed launch Slurm holds a job for ever; what its user holds stays held."""
+    assert main(["-m", "rand_seed=1,2,3", "out_dir=s"]) == FAILED_EXIT_CODE
+    for number, run in enumerate(read_sweep(tmp_path / "s").runs):
+        update_state(tmp_path / "s" / run.dir, state="queued", launcher="slurm", job_id=f"7_{number}")
+    lines = "7_0 launch failed requeued held\n7_1 JobHeldUser\n7_2 Priority"
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in (("squeue", f"echo '{lines}'"), ("scontrol", f"echo $@ >> {tmp_path}/asked")):
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    capsys.readouterr()
+    assert mimickit(["sweep", "resume", "s"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "0 of 3 runs have finished, 3 are under way, 0 to run"
+    assert second.endswith(": Slurm held job 7_0 (launch failed requeued held): released")
+    assert (tmp_path / "asked").read_text() == "release 7_0\n"

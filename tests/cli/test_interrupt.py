@@ -18,8 +18,8 @@ import pytest
 
 from mimickit_hydra.cli import main as mimickit
 from mimickit_hydra.cli import train
-from mimickit_hydra.cli.interrupt import EXIT_CODE, Interrupts, check_interrupt
-from mimickit_hydra.runtime.signals import StopSignal
+from mimickit_hydra.training.interrupt import EXIT_CODE, Interrupts, check_interrupt
+from mimickit_hydra.training.signals import StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,14 +52,14 @@ def _listening() -> Iterator[None]:
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clips: Path) -> list[Any]:
     """What reaches the adapter."""
     calls: list[Any] = []
-    module = types.ModuleType("mimickit_hydra.adapter.run")
+    module = types.ModuleType("mimickit_hydra.training.run")
     module.run = lambda run, **_: calls.append(run)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mimickit_hydra.adapter.run", module)
+    monkeypatch.setitem(sys.modules, "mimickit_hydra.training.run", module)
     monkeypatch.chdir(tmp_path)
     return calls
 
 
-PLACES = ["mimickit_hydra.config.compose.compose", "mimickit_hydra.config.repeat.choices_header"]
+PLACES = ["mimickit_hydra.checks.check.validate", "mimickit_hydra.runs.saved.choices_header"]
 
 
 @pytest.mark.parametrize("place", PLACES)

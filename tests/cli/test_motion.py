@@ -67,6 +67,9 @@ def test_check_json_and_status(tmp_path: Path, capsys: pytest.CaptureFixture[str
     good, bad = json.loads(capsys.readouterr().out)
     assert (good["serious"], bad["serious"]) == (False, True)
     assert good["frames"] == 39
+    (tmp_path / "set.yaml").write_text("motions: [{file: bad.npz, weight: 1}, {file: bad.npz, weight: 1}]")
+    assert main(["motion", "check", "--json", str(tmp_path / "set.yaml")]) == 1
+    assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_check_json_and_status(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("none.npz", "no such file"),
         ("dog.npz", "this is a motion of another character"),
         ("nan.npz", "the root is not finite in 4 of 4 frames"),
-        ("cut.npz", "truncated or not a motion archive"),
+        ("cut.npz", "truncated or not an archive"),
     ],
 )
 def test_bad_input_is_one_line(

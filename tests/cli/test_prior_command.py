@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
+
+from mimickit_hydra.errors import UserError
 
 pytest.importorskip("diffusers")
 
@@ -48,15 +53,16 @@ def test_sampled_clips(folder, tmp_path, capsys):
 
 
 def test_an_agent_takes_it(folder):
-    from mimickit_hydra.agents.smp_agent import SMPAgent
+    from mimickit_hydra.agents.prior import load_prior
     from mimickit_hydra.config.compose import compose, to_run
+    from mimickit_hydra.config.paths import resolve_data_file
+    from mimickit_hydra.training.build import _located
 
     run = to_run(compose(["method=smp", f"agent.smp_prior_model={folder / 'model.pt'}"]))
-
-    class Stub:
-        config = run.agent
-
-    prior, window = SMPAgent._load_prior(Stub())
+    found = _located(run.agent, resolve_data_file)  # the configuration lies beside the model
+    with pytest.raises(UserError, match=r"agent.smp_prior_model: nowhere.pt: no such file.*mimickit prior train"):
+        _located(dataclasses.replace(run.agent, smp_prior_model="nowhere.pt"), resolve_data_file)
+    prior, window = load_prior(Path(found.smp_prior_cfg), Path(found.smp_prior_model))
     assert prior.channels * window.num_disc_obs_steps == 1140
 
 

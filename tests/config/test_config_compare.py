@@ -9,8 +9,8 @@ import pytest
 from mimickit_hydra.cli.main import main
 from mimickit_hydra.config.compare import differences
 from mimickit_hydra.config.compose import compose, resolved_yaml
-from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.paths import bundled_data
+from mimickit_hydra.errors import UserError
 
 
 def run_dir(path: Path, *overrides: str) -> str:
@@ -28,11 +28,11 @@ def test_run_directories_named_like_overrides(tmp_path: Path, monkeypatch: pytes
 
 
 BROKEN = {
-    "latin": ("name: Müller\n".encode("latin-1"), "not readable as YAML"),
+    "latin": ("name: Müller\n".encode("latin-1"), "line 1 is not text in UTF-8"),
     "list": (b"- a\n- b\n", "not the resolved config of a run"),
     "other": (b"a: 1\n", "not the resolved config of a run"),
     "number": (b"engine: 3\n", "not the resolved config of a run"),
-    "empty": (b"", "not the resolved config of a run"),
+    "empty": (b"", "cut short"),
 }
 
 
@@ -53,8 +53,11 @@ def test_a_config_that_is_none_is_one_line(
     ("side", "line"),
     [
         ("a='x", "a='x: not a list of overrides (no closing quotation)"),
-        (str(bundled_data() / "motions" / "humanoid" / "humanoid_walk.npz"), "humanoid_walk.npz: not readable as YAML"),
-        (str(bundled_data() / "motions" / "NOTICE"), "NOTICE: not "),
+        (
+            str(bundled_data() / "motions" / "humanoid" / "humanoid_walk.npz"),
+            ".npz: line 1 is not text in UTF-8",
+        ),
+        (str(bundled_data() / "motions" / "NOTICE"), ": not valid YAML"),
         (str(bundled_data()), "no config.yaml in it, so it is not a run directory"),
         ("x" * 5000, "no run directory, experiment or override list"),
     ],

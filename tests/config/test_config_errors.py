@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 from pathlib import Path
 
 import pytest
 
+from mimickit_hydra.checks.check import validate
 from mimickit_hydra.config.compose import compose, to_run
-from mimickit_hydra.config.one_line import one_line
+from mimickit_hydra.config.messages import one_line
 from mimickit_hydra.config.paths import bundled_data
-from mimickit_hydra.config.validate import validate
+from mimickit_hydra.files import link_atomic, write_text_atomic
 
 COMPOSITION = [
     ("agent.actor_epoch=3", "agent.actor_epoch: unknown key; nearest: agent.actor_epochs"),
@@ -18,13 +20,22 @@ COMPOSITION = [
     ("engin=newton", "engin: unknown key; nearest: engine"),
     ("enigne=newton", "nearest: engine"),
     ("motion/humanoid=walk", "motion/humanoid: unknown group"),
-    ("engine=newtn", "engine=newtn: no such option; nearest: newton; allowed: isaac_gym, isaac_lab, mujoco, newton"),
+    (
+        "engine=newtn",
+        "engine=newtn: no such option; nearest: newton; allowed: isaac_gym, isaac_lab, mjwarp, mujoco, newton",
+    ),
     ("method=deepmimc", "method=deepmimc: no such option; nearest: deepmimic; allowed: add, amp"),
     ("motion=humanoid_wlak", "motion=humanoid_wlak: no such option; nearest: humanoid_walk; allowed: g1_"),
     ("debug=smok", "debug=smok: no such option; nearest: smoke; allowed: fast, smoke, tiny"),
-    ("agent=null", "agent=null: this group needs an option; allowed: add, amp"),
+    ("agent=null", "agent=null: this group needs an option; allowed: adaptive_ppo, add, amp"),
     ("agent.actor_epochs=abc", "agent.actor_epochs: found 'abc', must be a whole number"),
     ("agent.actor_epochs=1.5", "agent.actor_epochs: found '1.5', must be a whole number"),
+    ("num_envs=1e3", "num_envs: found '1e3', must be a whole number"),
+    (
+        "motion=humanoid_walk.yaml",
+        "motion=humanoid_walk.yaml: must be the name of an option; write motion=humanoid_walk",
+    ),
+    ("method=./amp", "method=./amp: must be the name of an option; write method=amp"),
     ("agent.discount=high", "agent.discount: found 'high', must be a number"),
     ("video=maybe", "video: found 'maybe', must be true or false"),
     ("env.episode_length=null", "env.episode_length: found null, must have a value"),
@@ -37,8 +48,8 @@ COMPOSITION = [
     ("optimizer.learning_rate=1", "optimizer.learning_rate: unknown key; nearest: agent.actor_optimizer.learning_rate"),
     ("engine.newkey=1", "engine.newkey: unknown key"),
     (
-        "humanoid_run",
-        "is written key=value or group=option; did you mean motion=humanoid_run?",
+        "humanoid_jump",
+        "is written key=value or group=option; did you mean motion=humanoid_jump?",
     ),
     ("num_envs=[", "num_envs=[: not a valid override"),
     ("num_envs=1,2", "num_envs=1,2: a list is written num_envs=[1,2]; to run one after the other add --multirun"),
@@ -71,6 +82,40 @@ def test_a_value_where_a_list_or_table_belongs() -> None:
     assert line_of(["launch=slurm", "launch.setup=module load cuda"]) == line
 
 
+def test_a_number_of_a_file_is_shown_as_it_is_written_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nagent:\n  actor_epochs: 1e1\n")
+    monkeypatch.setenv("MIMICKIT_CONF", str(tmp_path))
+    assert line_of(["experiment=mine"]).endswith("agent.actor_epochs: found '1e1', must be a whole number")
+
+
+def test_a_file_names_options_as_they_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /motion: humanoid_run.yaml\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    monkeypatch.setenv("MIMICKIT_CONF", str(tmp_path))
+    assert "motion=humanoid_run.yaml: must be the name of an option" in line_of(["experiment=mine"])
+
+
+def test_empty_texts_that_mean_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "")  # as if it were not set
+    assert to_run(compose([])).logger.wandb_project == "mimickit"
+    validate(to_run(compose(["launch=tmux", "launch.monitor=", "character.anchor_body="])))
+
+
+def test_what_is_wrong_with_a_disk_or_a_place_is_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "versions.json"
+    place.mkdir()
+    for write in (lambda: write_text_atomic(place, "x"), lambda: link_atomic(Path(__file__), place)):
+        with pytest.raises(OSError, match="directory") as caught:
+            write()
+        assert one_line(caught.value) == f"{place}: Is a directory"
+    assert one_line(OSError(errno.ENOSPC, "No space left on device")) == (
+        "a file could not be written: No space left on device"
+    )
+    assert one_line(FileNotFoundError(errno.ENOENT, "No such file or directory", "x")) is None  # our mistake
+
+
 def test_the_sample_in_the_readme_is_what_is_printed() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     command, line = readme.split("    $ python train.py ")[1].splitlines()[:2]
@@ -84,6 +129,9 @@ VALUES = [
         "engine=mujoco: engine.python=/no/python does not exist, must be a Python interpreter",
     ),
     ("engine.worker_timeout=0", "engine.worker_timeout: found 0.0, must be more than 0"),
+    ("data_root=['']", "data_root: found [''], must be texts that are not empty"),
+    ("logger.wandb_project=", "logger.wandb_project: found '', must be a text that is not empty"),
+    ("launch=slurm launch.account=", "launch.account: found '', must be a text that is not empty, or null"),
     ("num_envs=0", "num_envs: found 0, must be 1 or more"),
     ("num_envs=-4", "num_envs: found -4, must be 1 or more"),
     ("mode=trian", "mode: found 'trian', must be one of train, test; nearest: train"),
@@ -111,11 +159,15 @@ VALUES = [
     ("devices=[]", "devices: found an empty list"),
     ("devices=[gpu]", "devices: found 'gpu', must be cpu or cuda:0"),
     ("devices=[cpu,'cuda:0']", "must be all cpu or all cuda"),
-    ("agent.agent_name=PPG", "agent.agent_name: found 'PPG', must be one of PPO, AWR, LCP, AMP"),
+    ("agent.agent_name=PPG", "agent.agent_name: found 'PPG', must be one of PPO, AdaptivePPO, AWR, LCP, AMP"),
     ("env.env_name=amp", "env=amp: the agent PPO cannot drive it; it drives deepmimic"),
     ("method=amp agent=ppo", "env=amp: the agent PPO cannot drive it"),
     ("method=smp env=view_motion", "env=view_motion: the agent SMP cannot drive it; it drives smp, task_location"),
-    ("agent=dummy", "env=deepmimic: the agent Dummy cannot drive it; it drives view_motion, char_dof_test"),
+    (
+        "agent=dummy recipe=mimickit",
+        "env=deepmimic: the agent Dummy cannot drive it; it drives view_motion, char_dof_test",
+    ),
+    ("agent=dummy", "recipe=cpu: sets agent.model, which this agent lacks; recipe=mimickit leaves it as it is"),
     ("env.reward_vel_w=null", "env.reward_vel_w: found null, must be a number: env=deepmimic is rewarded with it"),
     ("env.reward_vel_w=-1", "env.reward_vel_w: found -1.0, must be 0 or more, or null"),
     ("method=amp agent.disc_batch_size=64", "agent.disc_batch_size: found 64.0, must be at most agent.steps_per_iter"),
@@ -143,7 +195,7 @@ VALUES = [
     ("env.init_pose=[0,0,1,0]", "env.init_pose: found 4 numbers, must be 3 (root position) or 34"),
     ("engine.control_mode=pd_explicit", "pd_explicit drives hinges only, but humanoid has joints of several DoFs"),
     ("env.motion_file=data/motions/humanoid/humanoid_spinkik.pkl", "nearest: data/motions/humanoid/humanoid_spink"),
-    ("env.motion_file=walk.bvh", "env.motion_file: found 'walk.bvh', must be a file ending in .npz, .pkl, .yaml"),
+    ("env.motion_file=walk.xyz", "env.motion_file: found 'walk.xyz', must be a file ending in .npz, .pkl, .csv"),
     ("env.char_file=data/assets/humanoid/human.xml", "env.char_file: data/assets/humanoid/human.xml: no such file"),
     ("model_file=/nowhere/model.pt", "model_file: found '/nowhere/model.pt'"),
     ("resume=/nowhere", "resume: found '/nowhere'"),
@@ -283,3 +335,9 @@ def test_a_broken_yaml_names_its_file_and_line(tmp_path: Path) -> None:
 def test_a_bug_is_not_hidden() -> None:
     assert one_line(KeyError("x")) is None
     assert one_line(RuntimeError("x")) is None
+
+
+def test_a_place_that_cannot_be_written_is_one_line() -> None:
+    assert one_line(PermissionError(13, "Permission denied", "/closed/x")) == "/closed/x: Permission denied"
+    assert one_line(OSError(30, "Read-only file system", "/ro/x")) == "/ro/x: Read-only file system"
+    assert one_line(FileNotFoundError(2, "No such file or directory", "/x")) is None  # ours to foresee

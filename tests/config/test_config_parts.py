@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from mimickit_hydra.config import machine
-from mimickit_hydra.config.catalog import default_choices, groups, help_line, schema_fields
-from mimickit_hydra.config.clips import clip_facts
+from mimickit_hydra import gpus
+from mimickit_hydra.checks.clips import clip_facts
 from mimickit_hydra.config.compare import ABSENT, differences
-from mimickit_hydra.config.errors import UserError
-from mimickit_hydra.config.one_line import nearest
-from mimickit_hydra.config.paths import bundled_data, conf_dir, resolve_data_file
-from mimickit_hydra.config.sweep import runs_of
+from mimickit_hydra.config.compose import compose
+from mimickit_hydra.config.defaults import Entry, read
+from mimickit_hydra.config.fields import comment, declared
+from mimickit_hydra.config.groups import default_choices, groups
+from mimickit_hydra.config.overrides import combinations
+from mimickit_hydra.config.paths import bundled_data, resolve_data_file
+from mimickit_hydra.config.roots import conf_dir
+from mimickit_hydra.errors import UserError, nearest
 
 # ------------------------------------------------------------------------------------------------------------ catalog
 
@@ -37,14 +40,41 @@ def test_the_defaults_are_options() -> None:
 def test_help_skips_directives(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("# @package _global_\n# what it does\na: 1\n")
-    assert help_line(path) == "what it does"
+    assert read(path).help == "what it does"
 
 
-def test_schema_fields_know_comments_and_inheritance() -> None:
-    comment, line = schema_fields()["PPOAgentConfig"]["discount"]
-    assert comment == ""
-    assert line > 0
-    assert "momentum" in schema_fields()["OptimizerConfig"]["type"][0]
+def test_a_defaults_list_with_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "defaults:\n"
+        "  - base_run\n"
+        "  - common/policy@_here_\n"
+        "  - override /engine@_global_.engine: newton  # why\n"
+        "  - optional agent/x@agent: ${a}_b\n"
+        "  - debug: null\n"
+        "a:\n  b: 1\n"
+    )
+    found = read(path)
+    assert found.defaults == (
+        Entry("", "base_run", None, False, False, 2),
+        Entry("", "common/policy", "_here_", False, False, 3),
+        Entry("engine", "newton", "_global_.engine", True, False, 4),
+        Entry("agent/x", "${a}_b", "agent", False, True, 5),
+        Entry("debug", None, None, False, False, 6),
+    )
+    assert found.chosen == {"engine": "newton"}
+    assert found.lines == {"defaults": 1, "a": 7, "a.b": 8}
+    path.write_text("defaults: [\n")
+    assert read(path).defaults == ()
+
+
+def test_a_key_knows_its_dataclass_and_its_help() -> None:
+    cfg = compose([])
+    kind, field = declared(cfg, "agent.actor_optimizer.type")
+    assert kind.__name__ == "OptimizerConfig"
+    assert "momentum" in comment(field)
+    assert comment(declared(cfg, "agent.steps_per_iter")[1]) == "of a rollout [control steps]"
+    assert declared(cfg, "agent.nothing") is None
 
 
 def test_nearest_prefers_the_same_last_word() -> None:
@@ -129,18 +159,13 @@ def test_a_side_that_is_nothing() -> None:
 
 
 def test_a_sweep_is_every_combination() -> None:
-    runs = [overrides for overrides, here in runs_of(["a=1,2", "b=x", "c=3,4"], sweep=True) if here]
+    runs = list(combinations(["a=1,2", "b=x", "c=3,4"]))
     assert runs == [["a=1", "b=x", "c=3"], ["a=1", "b=x", "c=4"], ["a=2", "b=x", "c=3"], ["a=2", "b=x", "c=4"]]
 
 
 def test_a_long_sweep_tries_each_value_once() -> None:
-    runs = list(runs_of([f"a={','.join(map(str, range(20)))}", "b=0,1,2"], sweep=True))
+    runs = list(combinations([f"a={','.join(map(str, range(20)))}", "b=0,1,2"]))
     assert len(runs) == 1 + 19 + 2
-
-
-def test_elsewhere_and_adaptive_sweeps() -> None:
-    assert [here for _, here in runs_of(["a=1", "hydra/launcher=submitit_slurm"], sweep=True)] == [False]
-    assert list(runs_of(["a=1,2", "hydra/sweeper=optuna"], sweep=True)) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ machine
@@ -148,19 +173,8 @@ def test_elsewhere_and_adaptive_sweeps() -> None:
 
 def test_gpu_count_follows_what_the_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert machine.gpu_count() == 0
-    monkeypatch.setattr(machine.Path, "glob", lambda self, pattern: iter([Path("/dev/nvidia0"), Path("/dev/nvidia1")]))
-    monkeypatch.setattr(machine.sys, "platform", "linux")
+    assert gpus.gpu_count() == 0
+    monkeypatch.setattr(gpus.Path, "glob", lambda self, pattern: iter([Path("/dev/nvidia0"), Path("/dev/nvidia1")]))
+    monkeypatch.setattr(gpus.sys, "platform", "linux")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert machine.gpu_count() in (2, None)  # None under WSL and ROCm
-
-
-def test_what_the_table_calls_runnable_is_what_the_registries_build() -> None:
-    from mimickit_hydra.agents.registry import AGENTS
-    from mimickit_hydra.config.pairs import AGENT_ENVS, RUNNABLE_AGENTS, RUNNABLE_ENVS
-    from mimickit_hydra.envs.registry import ENV_NAMES
-
-    assert set(RUNNABLE_AGENTS) == set(AGENTS)
-    assert set(RUNNABLE_ENVS) == set(ENV_NAMES)
-    assert set(RUNNABLE_AGENTS) <= set(AGENT_ENVS)
-    assert {env for envs in AGENT_ENVS.values() for env in envs} <= set(RUNNABLE_ENVS)
+    assert gpus.gpu_count() in (2, None)  # None under WSL and ROCm

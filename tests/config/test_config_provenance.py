@@ -7,8 +7,8 @@ import re
 import pytest
 
 from mimickit_hydra.config.compose import compose, flatten
-from mimickit_hydra.config.paths import conf_dir
-from mimickit_hydra.config.provenance import trace
+from mimickit_hydra.config.explain import trace
+from mimickit_hydra.config.roots import conf_dir
 
 LISTS = [
     [],
@@ -41,11 +41,10 @@ def test_a_value_of_the_cpu_preset() -> None:
     history = found.history["agent.discount"]
     assert history[0].source.startswith("schema PPOAgentConfig")
     assert [assignment.source.split(":")[0] for assignment in history[1:]] == [
-        "conf/agent/common/policy.yaml",
-        "conf/agent/compute/cpu_ppo.yaml",
+        "conf/recipe/cpu.yaml",
     ]
-    assert [assignment.value for assignment in history] == [0.99, 0.99, 0.95]
-    assert found.reasons["agent/compute/cpu_ppo"] == ("compute", "agent")
+    assert [assignment.value for assignment in history] == [0.99, 0.95]
+    assert found.choices["recipe"].source.startswith("conf/compute/cpu.yaml:")
     assert found.choices["compute"].option == "cpu"
     assert found.choices["compute"].source.startswith("conf/engine/mujoco.yaml:")
     assert found.choices["compute"].replaced[0][0] == "gpu"
@@ -53,7 +52,7 @@ def test_a_value_of_the_cpu_preset() -> None:
 
 def test_an_override_and_what_it_replaced() -> None:
     history = trace(["engine.sim_freq=120"]).history["engine.sim_freq"]
-    assert [assignment.value for assignment in history] == [120, 240, 120]
+    assert [assignment.value for assignment in history] == [240, 120]
     assert history[0].source.startswith("schema MujocoEngineConfig")
     assert history[-1].source == "command line (engine.sim_freq=120)"
 

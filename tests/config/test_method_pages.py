@@ -8,20 +8,33 @@ from pathlib import Path
 
 import pytest
 
-from mimickit_hydra.config import schema
+from mimickit_hydra.agents.schema import (
+    AdaptivePPOAgentConfig,
+    AMPAgentConfig,
+    ASEAgentConfig,
+    AWRAgentConfig,
+    LCPAgentConfig,
+    PPOAgentConfig,
+    SMPAgentConfig,
+)
+from mimickit_hydra.agents.world_model.schema import SuperMimicAgentConfig
+from mimickit_hydra.envs.schema import AMPEnvConfig, ASEEnvConfig, DeepMimicEnvConfig
+from mimickit_hydra.envs.track.schema import TrackingEnvConfig
 
 PAGES = Path(__file__).parents[2] / "docs" / "methods"
 AGENTS = {
-    "deepmimic": schema.PPOAgentConfig,
-    "awr": schema.AWRAgentConfig,
-    "lcp": schema.LCPAgentConfig,
-    "amp": schema.AMPAgentConfig,
-    "add": schema.ADDAgentConfig,
-    "ase": schema.ASEAgentConfig,
-    "smp": schema.SMPAgentConfig,
+    "deepmimic": PPOAgentConfig,
+    "tracking": AdaptivePPOAgentConfig,
+    "awr": AWRAgentConfig,
+    "lcp": LCPAgentConfig,
+    "amp": AMPAgentConfig,
+    "add": AMPAgentConfig,
+    "ase": ASEAgentConfig,
+    "smp": SMPAgentConfig,
+    "supermimic": SuperMimicAgentConfig,
 }
 BEYOND = {"ase": "amp"}  # pages that say "and the keys of"
-ENVS = (schema.DeepMimicEnvConfig, schema.AMPEnvConfig, schema.ASEEnvConfig)
+ENVS = (DeepMimicEnvConfig, AMPEnvConfig, ASEEnvConfig, TrackingEnvConfig)
 
 
 def keys(config: type) -> set[str]:
@@ -49,5 +62,9 @@ def test_every_key_is_listed(method: str) -> None:
 @pytest.mark.parametrize("method", AGENTS)
 def test_no_key_is_made_up(method: str) -> None:
     known = keys(AGENTS[method]) | {field.name for env in ENVS for field in dataclasses.fields(env)}
+    known |= {
+        f"motion_{name}"
+        for name in ("global_root_pos", "global_root_ori", "body_pos", "body_ori", "body_lin_vel", "body_ang_vel")
+    } | {"action_rate_l2", "joint_limit", "self_collisions"}
     known |= {"pose", "vel", "root_pose", "root_vel", "key_pos", "reward_TERM_w", "reward_TERM_scale"}  # the terms
     assert {name.removeprefix("env.") for name in listed(method)} <= known

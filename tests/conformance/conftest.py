@@ -17,10 +17,10 @@ import torch
 from on_device import OnDevice
 
 from mimickit_hydra.engines.catalog import Interpreter, importable, variable
-from mimickit_hydra.engines.hosted import HostedEngine
-from mimickit_hydra.engines.hosted_process import Worker
 from mimickit_hydra.engines.interface import Engine, EngineError, ObjectSpec, ObjectState, ResetState, SceneSpec
-from mimickit_hydra.engines.registry import engine_problem, make_engine
+from mimickit_hydra.engines.registry import engine_problem, entry_of, make_engine
+from mimickit_hydra.engines.subprocess.engine import HostedEngine
+from mimickit_hydra.engines.subprocess.process import Worker
 
 EMULATOR = Path(__file__).parents[1] / "emulator"
 PYTHON38 = os.environ.get("MIMICKIT_TEST_PYTHON38", "")  # with numpy, torch, mujoco; .ci/isaac_gym makes one
@@ -47,6 +47,9 @@ class Config:
     ground_contact_height: float = 0.3
     njmax: int = 0
     nconmax: int = 0
+    tolerance: float = 1e-6  # of newton and mjwarp, as the next two
+    ls_tolerance: float = 0.01
+    jacobian: str = "auto"
     physics: str = "newton"  # of isaac_lab
 
 
@@ -54,7 +57,7 @@ Factory = Callable[[Config, SceneSpec, int], Engine]
 
 
 def _mujoco_without_batch(config: Config, scene: SceneSpec, num_envs: int) -> Engine:
-    from mimickit_hydra.engines import mujoco_physics
+    from mimickit_hydra.engines.mujoco import physics as mujoco_physics
 
     batch, mujoco_physics.mujoco_batch = mujoco_physics.mujoco_batch, None
     try:
@@ -82,7 +85,7 @@ def _hosted(name: str, python: str = sys.executable, path: Path | None = None, d
         idle = _idle_workers.setdefault((name, python), [])
         worker = idle.pop() if idle else start(where)
         try:
-            engine = HostedEngine(config, scene, num_envs, device, where, worker)
+            engine = HostedEngine(config, scene, num_envs, device, worker.entry, where, worker)
         except EngineError:
             idle.append(worker)
             raise
@@ -100,7 +103,7 @@ def _hosted(name: str, python: str = sys.executable, path: Path | None = None, d
         with pytest.MonkeyPatch.context() as patch:
             if path:
                 patch.setenv(variable(name, "PYTHONPATH"), str(path))
-            return Worker(name, where, 120.0)
+            return Worker(name, entry_of(name), where, 120.0)
 
     return build
 
@@ -125,6 +128,8 @@ ENGINES: dict[str, tuple[str, Factory]] = {
     "isaac_gym-emulated-py38": ("isaac_gym", _hosted("isaac_gym", PYTHON38, EMULATOR)),
     "newton": ("newton", _on("cpu")),
     "newton-cuda": ("newton", _on_cuda),
+    "mjwarp": ("mjwarp", _on("cpu")),
+    "mjwarp-cuda": ("mjwarp", _on_cuda),
     "isaac_lab": ("isaac_lab", _on("cpu")),
     "isaac_lab-cuda": ("isaac_lab", _on_cuda),
     "isaac_lab-ovphysx": ("isaac_lab", _ovphysx),  # where a developer installed it: it has NVIDIA's own licence
@@ -132,10 +137,15 @@ ENGINES: dict[str, tuple[str, Factory]] = {
 }
 
 
-IN_ANY_ORDER = ("newton-cuda", "isaac_lab-cuda", "isaac_lab-ovphysx-cuda")  # a GPU sums contacts as they come
+IN_ANY_ORDER = (
+    "newton-cuda",
+    "mjwarp-cuda",
+    "isaac_lab-cuda",
+    "isaac_lab-ovphysx-cuda",
+)  # a GPU sums contacts as they come
 SLOW = ("[isaac_gym-real", "[isaac_gym-emulated-py38")
-WITH_NEWTON = ("[newton", "[isaac_lab")
-SLOW_ON_NEWTON = ("test_explicit_pd_tends_to_the_implicit_one", "test_feet_carry_the_weight")
+ON_WARP = ("[newton", "[mjwarp", "[isaac_lab")
+SLOW_ON_WARP = ("test_explicit_pd_tends_to_the_implicit_one", "test_feet_carry_the_weight")
 
 
 # What PhysX does otherwise: its integrator, no order of contacts, and more state than its tensors show.
@@ -170,7 +180,7 @@ ON_CUDA = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Newton on a CPU takes its time where a test has hundreds of substeps, on a GPU where kernels are compiled."""
+    """Warp on a CPU takes its time where a test has hundreds of substeps, on a GPU where kernels are compiled."""
     for item in items:
         name = item.name.split("[")[0]
         if "[isaac_lab-ovphysx" in item.name:
@@ -183,7 +193,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip("needs a CUDA device"))
             if name not in ON_CUDA:
                 item.add_marker(pytest.mark.slow)
-        elif any(label in item.name for label in (*SLOW, *WITH_NEWTON) if label in SLOW or name in SLOW_ON_NEWTON):
+        elif any(label in item.name for label in (*SLOW, *ON_WARP) if label in SLOW or name in SLOW_ON_WARP):
             item.add_marker(pytest.mark.slow)
 
 

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 OVERRIDES = ["devices=[cuda:0]", "num_envs=64", "agent.steps_per_iter=12", "rand_seed=3"]
 ENGINES = {
     "newton": ["engine=newton"],
+    "mjwarp": ["engine=mjwarp"],
     "newton, hosted": ["engine=newton", f"engine.python={sys.executable}"],
     "isaac_lab": ["engine=isaac_lab", "engine.sim_freq=240"],
 }
@@ -29,9 +30,9 @@ def engine(label: str) -> list[str]:
 
 def rollouts(capture: bool, *overrides: str) -> list[dict[str, torch.Tensor]]:
     """Two rollouts without an update between them, so that the simulator alone can make a difference."""
-    from mimickit_hydra.adapter.build import build
-    from mimickit_hydra.agents.comm import Comm
     from mimickit_hydra.config.compose import compose, to_run
+    from mimickit_hydra.distributed import Comm
+    from mimickit_hydra.training.build import build
 
     run = to_run(compose([*OVERRIDES, *overrides]))
     torch.manual_seed(3)
@@ -53,7 +54,13 @@ def rollouts(capture: bool, *overrides: str) -> list[dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize(
     ("label", "method"),
-    [("newton", "deepmimic"), ("newton", "amp"), ("newton, hosted", "deepmimic"), ("isaac_lab", "amp")],
+    [
+        ("newton", "deepmimic"),
+        ("newton", "amp"),
+        ("mjwarp", "deepmimic"),
+        ("newton, hosted", "deepmimic"),
+        ("isaac_lab", "amp"),
+    ],
 )
 def test_graphs_and_single_steps_agree(label: str, method: str) -> None:
     """Contacts are summed in no fixed order on a GPU: where a foot just touches the ground two runs part at once, so
@@ -72,9 +79,9 @@ def test_graphs_and_single_steps_agree(label: str, method: str) -> None:
 
 
 def test_a_captured_rollout_never_waits() -> None:
-    from mimickit_hydra.adapter.build import build
-    from mimickit_hydra.agents.comm import Comm
     from mimickit_hydra.config.compose import compose, to_run
+    from mimickit_hydra.distributed import Comm
+    from mimickit_hydra.training.build import build
 
     parts = build(to_run(compose([*OVERRIDES, *engine("newton")])), Comm(), torch.device("cuda:0"))
     parts.agent._start()

@@ -24,7 +24,7 @@ def test_feet_carry_the_weight(lab):
     weight = G * float(model.body_masses.sum())
     torch.testing.assert_close(total[:, 2], torch.full((3,), weight), atol=0.02 * weight, rtol=0)
     assert total[:, :2].abs().max() < 0.05 * weight
-    feet = [model.body_index("right_foot"), model.body_index("left_foot")]
+    feet = [model.body_names.index("right_foot"), model.body_names.index("left_foot")]
     others = [b for b in range(15) if b not in feet]
     assert (state.ground_contact_forces[:, feet, 2] > 0.2 * weight).all()
     assert (state.ground_contact_forces[:, others] == 0).all()

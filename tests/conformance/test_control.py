@@ -146,7 +146,7 @@ def test_a_force_on_a_limb_moves_the_whole_character(lab):
     engine.set_command(torch.zeros(3, 28))
     force = torch.tensor([200.0, 0.0, 0.0]).repeat(3, 1)
     for _ in range(3):
-        engine.set_body_force(engine.models[0].body_index("torso"), force)
+        engine.set_body_force(engine.models[0].body_names.index("torso"), force)
         engine.step()
     masses = torch.tensor(engine.models[0].body_masses).float()
     drift = (engine.states[0].body_vel[..., 0] * masses).sum(-1) / masses.sum()

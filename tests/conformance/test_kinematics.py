@@ -62,7 +62,7 @@ def test_kinematics_after_a_turned_reset(lab):
     engine = lab.make()
     turned = torch.tensor([0.0, 0.0, HALF_TURN, HALF_TURN])
     lab.reset_all(engine, lab.rest(engine, root_rot=turned, root_pos=torch.tensor([1.0, 0.0, 1.2])))
-    thigh = engine.states[0].body_pos[:, engine.models[0].body_index("left_thigh")]
+    thigh = engine.states[0].body_pos[:, engine.models[0].body_names.index("left_thigh")]
     # 0.0849 m to the left of the pelvis; after a quarter turn left that is towards -x
     torch.testing.assert_close(
         thigh - engine.states[0].root_pos, torch.tensor([-0.084887, 0, 0]).repeat(3, 1), atol=1e-5, rtol=0
@@ -85,7 +85,7 @@ def test_body_velocities_after_reset_follow_from_the_joint_velocities(lab):
     spin = torch.tensor([0.0, 0.0, 1.5])
     lab.reset_all(engine, lab.rest(engine, dof_vel=dof_vel, root_ang_vel=spin, root_vel=torch.tensor([0.3, 0.0, 0.0])))
     state, model = engine.states[0], engine.models[0]
-    arm, hand = model.body_index("right_lower_arm"), model.body_index("right_hand")
+    arm, hand = model.body_names.index("right_lower_arm"), model.body_names.index("right_hand")
     torch.testing.assert_close(
         state.body_ang_vel[:, arm], torch.tensor([0.0, 0.0, 3.5]).repeat(3, 1), atol=1e-5, rtol=0
     )

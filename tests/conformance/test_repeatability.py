@@ -78,6 +78,34 @@ def test_an_environment_that_is_lost_harms_no_other_and_recovers(lab, snapshot, 
     assert same(snapshot(engine.states[0]), snapshot(healthy.states[0]))
 
 
+@pytest.mark.parametrize("control_mode", ["pos", "pd_explicit"])
+def test_every_blow_up_is_noticed(lab, control_mode, snapshot, same):
+    """Of one environment several times in a row, by whatever, and none of it in the one beside it."""
+    engine, healthy = (lab.make(num_envs=2, control_mode=control_mode) for _ in range(2))
+    start = lab.rest(engine, height=1.5)
+    command = torch.zeros(2, engine.models[0].num_dofs)
+    everyone = torch.ones(2, dtype=torch.bool)
+    for cause in ("speed", "speed", "command", "command", "state", "state", "speed"):
+        bad, bad_command = lab.rest(engine, height=1.5), command.clone()
+        if cause == "command":
+            bad_command[1] = torch.nan
+        else:
+            bad.dof_vel[1] = 1e8 if cause == "speed" else torch.nan  # rad/s
+        engine.reset(everyone, {0: bad})
+        healthy.reset(everyone, {0: start})
+        engine.set_command(bad_command)
+        healthy.set_command(command)
+        engine.step()
+        healthy.step()
+        assert engine.diverged.tolist() == [False, True], cause
+        for name, tensor in vars(engine.states[0]).items():
+            assert torch.isnan(tensor[1]).all(), (cause, name)
+        assert same(snapshot(engine.states[0]), snapshot(healthy.states[0]), [0]), cause
+    engine.reset(everyone, {0: start})
+    lab.run(engine, 2, command)
+    assert not engine.diverged.any()
+
+
 def test_an_object_placed_nowhere_loses_its_environment_only(lab):
     engine = lab.make(lab.ball(start_pos=(0.0, 0.0, 1.0)), replace(lab.ball(start_pos=(3.0, 0.0, 1.0)), name="other"))
     nowhere = lab.rest(engine, obj=1)

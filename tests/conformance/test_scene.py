@@ -83,12 +83,23 @@ def test_num_envs_must_be_positive(lab, num_envs):
         lab.make(num_envs=num_envs)
 
 
-def test_unknown_control_mode(lab):
-    with pytest.raises(EngineError, match=r"control_mode='position'.*pos"):
-        lab.make(control_mode="position")
-
-
 def test_closing_twice_is_safe(lab):
     engine = lab.make()
     engine.close()
     engine.close()
+
+
+def test_options_reach_the_solver_of_mujoco_warp(lab):
+    """What newton and mjwarp have in common, and no other engine."""
+    if lab.name not in ("newton", "mjwarp"):
+        pytest.skip("has no arrays of MuJoCo Warp")
+    options = {"iterations": 7, "ls_iterations": 9, "impratio": 4.0, "njmax": 60, "nconmax": 13}
+    more = {"tolerance": 1e-4, "ls_tolerance": 0.1, "jacobian": "sparse"}
+    scene = lab.make(lab.ball(), num_envs=2, sim_freq=240, **options, **more).scene
+    option = scene.warp_model.opt
+    assert (option.iterations, option.ls_iterations, scene.warp_model.is_sparse) == (7, 9, True)
+    found = [float(array.numpy()[0]) for array in (option.tolerance, option.ls_tolerance, option.impratio_invsqrt)]
+    assert found == pytest.approx([1e-4, 0.1, 0.5])
+    assert float(option.timestep.numpy()[0]) == pytest.approx(1 / 240)
+    assert (scene.data.njmax, scene.data.naconmax) == (60, 26)
+    assert scene.data.qpos.shape == (2, 7)

@@ -11,15 +11,19 @@ from typing import Any
 from mimickit_hydra.engines import catalog
 from mimickit_hydra.engines.interface import ObjectSpec, SceneSpec
 from mimickit_hydra.engines.registry import make_engine
+from mimickit_hydra.plugins import ENGINES, Entry, load_plugins
 
-ENTRY = catalog.Entry("fake_engine", "FakeEngine", ("fake_engine",), "it comes with the tests")
+load_plugins()
+
+ENTRY = catalog.Entry("fake_engine:FakeEngine", ("fake_engine",), "it comes with the tests")
 FAKES = Path(__file__).parent / "fakes"
 SCENE = SceneSpec((ObjectSpec("one", "/one.xml"), ObjectSpec("two", "/two.xml")))
 
 
 def add_fake_engine(entry: catalog.Entry = ENTRY) -> None:
     """Let this process know ``engine_name=fake``, and find it here and in the workers it starts."""
-    catalog.ENGINES["fake"] = entry
+    facts = {key: value for key, value in vars(entry).items() if key != "place"}
+    ENGINES._entries["fake"] = Entry("engine", "fake", entry.place, plugin="tests", facts=facts)
     os.environ[catalog.variable("fake", "PYTHONPATH")] = str(FAKES)
     if str(FAKES) not in sys.path:
         sys.path.insert(0, str(FAKES))
@@ -31,6 +35,6 @@ def make(trouble: str = "", device: str = "cpu", num_envs: int = 4, **keys: Any)
 
 
 def remove_fake_engine() -> None:
-    catalog.ENGINES.pop("fake", None)
+    ENGINES._entries.pop("fake", None)
     os.environ.pop(catalog.variable("fake", "PYTHONPATH"), None)
     sys.path[:] = [folder for folder in sys.path if folder != str(FAKES)]

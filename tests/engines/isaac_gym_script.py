@@ -19,7 +19,7 @@ def too_late() -> None:
     from mimickit_hydra.engines.interface import EngineError
 
     try:
-        import mimickit_hydra.engines.isaac_gym_engine  # noqa: F401
+        import mimickit_hydra.engines.isaac_gym.engine  # noqa: F401
     except EngineError as error:
         print(error)
 
@@ -47,7 +47,7 @@ def other_order() -> None:
     import numpy as np
     import torch
 
-    from mimickit_hydra.engines import isaac_gym_sim
+    from mimickit_hydra.engines.isaac_gym import sim as isaac_gym_sim
 
     usual = make("cpu")
     play(usual)
@@ -115,12 +115,20 @@ def refused(kind, call) -> None:
 
 def make(device):
     from mimickit_hydra.engines.interface import ObjectSpec, SceneSpec
-    from mimickit_hydra.engines.isaac_gym_engine import IsaacGymEngine
+    from mimickit_hydra.engines.isaac_gym.engine import IsaacGymEngine
 
     config = SimpleNamespace(
         control_mode="pos", control_freq=30, sim_freq=120, env_spacing=5.0, ground_contact_height=0.3
     )
-    return IsaacGymEngine(config, SceneSpec((ObjectSpec("humanoid", HUMANOID, start_pos=(0, 0, 0.9)),)), 3, device)
+    robot = None
+    if len(sys.argv) > 2:  # a file with the values, as an interpreter without today's MuJoCo is handed them
+        from mimickit_hydra.engines.subprocess import wire
+        from mimickit_hydra.motion.robot import Robot
+
+        with open(sys.argv[2], "rb") as file:
+            robot = Robot.from_values(wire.unpack(file.read()))
+    humanoid = ObjectSpec("humanoid", HUMANOID, start_pos=(0, 0, 0.9), robot=robot)
+    return IsaacGymEngine(config, SceneSpec((humanoid,)), 3, device)
 
 
 def play(engine) -> None:

@@ -8,12 +8,12 @@ import torch
 from mimickit_hydra.config.compose import compose, to_run
 from mimickit_hydra.config.paths import bundled_data, resolve_data_file
 from mimickit_hydra.engines.registry import make_engine
-from mimickit_hydra.envs.registry import build_scene
+from mimickit_hydra.envs.scene import build_scene
 from mimickit_hydra.motion.character import CharacterModel
 
 
 @pytest.mark.parametrize(
-    ("character", "bodies", "dofs", "mass"), [("smpl", 24, 69, 70.8), ("humanoid_sword_shield", 17, 31, 53.25)]
+    ("character", "bodies", "dofs", "mass"), [("smpl", 24, 69, 55.0), ("humanoid_sword_shield", 17, 31, 53.0)]
 )
 def test_a_bundled_body(character: str, bodies: int, dofs: int, mass: float) -> None:
     mujoco = pytest.importorskip("mujoco")

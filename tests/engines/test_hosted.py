@@ -27,11 +27,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import mimickit_hydra
-from mimickit_hydra.engines import catalog, hosted_memory, hosted_process
-from mimickit_hydra.engines import hosted_wire as wire
-from mimickit_hydra.engines.hosted import HostedEngine
+from mimickit_hydra.engines import catalog
 from mimickit_hydra.engines.interface import EngineError, ResetState
-from mimickit_hydra.engines.registry import engine_problem
+from mimickit_hydra.engines.registry import engine_problem, entry_of
+from mimickit_hydra.engines.subprocess import memory as hosted_memory
+from mimickit_hydra.engines.subprocess import process as hosted_process
+from mimickit_hydra.engines.subprocess import wire
+from mimickit_hydra.engines.subprocess.engine import HostedEngine
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,12 +159,12 @@ def test_another_python() -> None:
 
 def test_what_a_worker_raises_is_one_line() -> None:
     where = catalog.Interpreter(sys.executable, "engine.python")
-    worker = hosted_process.Worker("fake", where, 60.0)  # serves one engine after the other
+    worker = hosted_process.Worker("fake", fake_hosting.ENTRY, where, 60.0)  # serves one engine after the other
 
     def line(trouble: str) -> str:
         config = SimpleNamespace(engine_name="fake", trouble=trouble)
         with pytest.raises(EngineError) as caught:
-            HostedEngine(config, fake_hosting.SCENE, 4, "cpu", where, worker).step()
+            HostedEngine(config, fake_hosting.SCENE, 4, "cpu", fake_hosting.ENTRY, where, worker).step()
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -268,7 +270,7 @@ def test_an_old_interpreter() -> None:
 
 def test_another_version_of_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted_process.mimickit_hydra, "__version__", "9.9")
-    assert "protocol 1), this process 9.9 (protocol 1): install the same version in both" in line_of("")
+    assert "protocol 2), this process 9.9 (protocol 2): install the same version in both" in line_of("")
 
 
 def test_a_worker_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,25 +301,27 @@ def test_an_engine_that_links_to_python_finds_its_library(monkeypatch: pytest.Mo
     """As Isaac Gym in a conda environment: its libpython3.8.so.1.0 lies beside its Python and nowhere else."""
     python = tmp_path / "gym" / "bin" / "python"
     monkeypatch.setenv("LD_LIBRARY_PATH", "/known")
-    environment = hosted_process._environment("isaac_gym", str(python))
+    environment = hosted_process._environment("isaac_gym", entry_of("isaac_gym"), str(python))
     assert environment["LD_LIBRARY_PATH"] == "/known"
     library = tmp_path / "gym" / "lib" / "libpython3.8.so.1.0"
     library.parent.mkdir(parents=True)
     library.touch()
-    environment = hosted_process._environment("isaac_gym", str(python))
+    environment = hosted_process._environment("isaac_gym", entry_of("isaac_gym"), str(python))
     assert environment["LD_LIBRARY_PATH"] == f"{library.parent}:/known"
-    assert hosted_process._environment("isaac_lab", str(python))["LD_LIBRARY_PATH"] == "/known"
+    assert hosted_process._environment("isaac_lab", entry_of("isaac_lab"), str(python))["LD_LIBRARY_PATH"] == "/known"
 
 
 def test_the_trainers_packages_stay_out_of_the_other_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Our launchers put this package's folder into PYTHONPATH; once installed, numpy and torch lie beside it."""
     ours = [sysconfig.get_path("purelib"), str(Path(mimickit_hydra.__file__).parents[1])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([ours[0], str(tmp_path), ours[1], ""]))
-    assert hosted_process._environment("isaac_gym", sys.executable)["PYTHONPATH"] == str(tmp_path)
+    assert hosted_process._environment("isaac_gym", entry_of("isaac_gym"), sys.executable)["PYTHONPATH"] == str(
+        tmp_path
+    )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(ours))
-    assert "PYTHONPATH" not in hosted_process._environment("isaac_gym", sys.executable)
+    assert "PYTHONPATH" not in hosted_process._environment("isaac_gym", entry_of("isaac_gym"), sys.executable)
     monkeypatch.setenv("MIMICKIT_ISAAC_GYM_PYTHONPATH", ours[0])  # whoever says so means it
-    assert hosted_process._environment("isaac_gym", sys.executable)["PYTHONPATH"] == ours[0]
+    assert hosted_process._environment("isaac_gym", entry_of("isaac_gym"), sys.executable)["PYTHONPATH"] == ours[0]
 
 
 def test_last_words() -> None:

@@ -7,8 +7,8 @@ import pytest
 from isaac_gym_contract import check, stubs
 
 ENGINES = Path(__file__).parents[2] / "mimickit_hydra" / "engines"
-MODULES = sorted(ENGINES.glob("isaac_gym_*.py"))
-SIM = ENGINES / "isaac_gym_sim.py"
+MODULES = sorted(path for path in (ENGINES / "isaac_gym").glob("*.py") if path.stem != "__init__")
+SIM = ENGINES / "isaac_gym" / "sim.py"
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ pytest.importorskip("isaaclab", reason="isaaclab is not installed")
 
 import torch
 
-from mimickit_hydra.engines import isaac_lab_physics
 from mimickit_hydra.engines.interface import EngineError, ObjectSpec, ResetState, SceneSpec
-from mimickit_hydra.engines.isaac_lab_engine import IsaacLabEngine
-from mimickit_hydra.engines.isaac_lab_object import rotate, shortest
-from mimickit_hydra.engines.isaac_lab_physics import make_physics
-from mimickit_hydra.engines.isaac_lab_process import Turn
-from mimickit_hydra.engines.isaac_lab_scene import plan_scene
+from mimickit_hydra.engines.isaac_lab import physics as isaac_lab_physics
+from mimickit_hydra.engines.isaac_lab.engine import IsaacLabEngine
+from mimickit_hydra.engines.isaac_lab.object import rotate, shortest
+from mimickit_hydra.engines.isaac_lab.physics import IsaacSimPhysics, make_physics
+from mimickit_hydra.engines.isaac_lab.process import Turn
+from mimickit_hydra.engines.isaac_lab.scene import plan_scene
 from mimickit_hydra.motion.rotations import exp_map_to_quat, quat_diff_angle, quat_rotate
 
 ASSETS = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets"
@@ -68,13 +68,6 @@ def test_the_shortest_rotation_vector():
 # ------------------------------------------------------------------------------------------------ configurations
 
 
-def test_an_unknown_physics_gets_the_nearest():
-    with pytest.raises(
-        EngineError, match=r"'newtn' is unknown; allowed: newton, ovphysx, isaacsim; did you mean newton"
-    ):
-        make_physics("newtn")
-
-
 @pytest.mark.parametrize(("name", "words"), [("ovphysx", "isaaclab[ovphysx]"), ("isaacsim", "isaaclab[isaacsim]")])
 def test_a_physics_that_is_not_installed_says_how(name, words, monkeypatch):
     monkeypatch.setattr(isaac_lab_physics.Physics, "missing", lambda self: [self.modules[-1]])
@@ -89,7 +82,7 @@ def test_isaac_sim_is_configured_and_would_be_started():
     """All of it but the start: Isaac Sim is not here."""
     from isaaclab.app import validate_launch
 
-    physics = make_physics("isaacsim", check_installed=False)
+    physics = IsaacSimPhysics()
     scene = SceneSpec((humanoid(), ball(start_pos=(1.0, 0.0, 0.5))))
     plan = plan_scene(settings(physics="isaacsim", env_spacing=4.0), scene, 3, "cuda:0", physics)
     assert type(plan.sim.physics).__name__ == "PhysxCfg"

@@ -16,7 +16,7 @@ import mujoco
 from pxr import Usd, UsdGeom, UsdPhysics
 
 from mimickit_hydra.engines.interface import EngineError, ObjectSpec
-from mimickit_hydra.engines.mjcf_usd import BODIES, JOINTS, default_cache_dir, ground_file, usd_asset
+from mimickit_hydra.engines.isaac_lab.mjcf_usd import BODIES, JOINTS, default_cache_dir, ground_file, usd_asset
 
 ASSETS = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets"
 CHARACTERS = ["humanoid/humanoid.xml", "smpl/smpl.xml", "sword_shield/humanoid_sword_shield.xml"]

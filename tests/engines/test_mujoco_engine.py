@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from mimickit_hydra.engines import mujoco_physics
 from mimickit_hydra.engines.interface import EngineError, ObjectSpec, SceneSpec
-from mimickit_hydra.engines.mujoco_engine import MujocoEngine
+from mimickit_hydra.engines.mujoco import physics as mujoco_physics
+from mimickit_hydra.engines.mujoco.engine import MujocoEngine
 
 ASSET = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
 SCENE = SceneSpec((ObjectSpec("humanoid", str(ASSET), start_pos=(0.0, 0.0, 0.882416)),))
@@ -34,13 +34,13 @@ def test_options_reach_the_model():
 
 def test_zero_threads_means_the_cores_of_the_process(monkeypatch):
     asked = []
-    monkeypatch.setattr(mujoco_physics, "default_threads", lambda: 3)
+    monkeypatch.setattr(mujoco_physics, "available_cores", lambda: 3)
     monkeypatch.setattr(mujoco_physics, "BatchPhysics", lambda model, n, threads: asked.append(threads))
     for num_threads, num_envs in ((0, 8), (0, 2), (2, 8)):
         mujoco_physics.make_physics(None, num_envs, num_threads)
     assert asked == [3, 2, 2]
     monkeypatch.undo()
-    assert mujoco_physics.default_threads() >= 1
+    assert mujoco_physics.available_cores() >= 1
 
 
 def test_both_steppers_simulate_the_same(monkeypatch):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mimickit_hydra.engines.interface import EngineError, ObjectSpec, SceneSpec
-from mimickit_hydra.engines.mujoco_model import SolverOptions, build_model, exp_map_to_quat_wxyz, set_pose
-from mimickit_hydra.engines.mujoco_readout import quat_wxyz_to_exp_map
+from mimickit_hydra.engines.mujoco.model import SolverOptions, build_model, exp_map_to_quat_wxyz
+from mimickit_hydra.engines.mujoco.readout import quat_wxyz_to_exp_map
 
 ASSET = Path(__file__).parents[2] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
 HUMANOID = ObjectSpec("humanoid", str(ASSET), start_pos=(0.0, 0.0, 0.882416))
@@ -48,7 +48,8 @@ def test_actuators_of_position_control():
     np.testing.assert_array_equal(model.actuator_gear[:3, :3], np.eye(3))
     assert not model.actuator_ctrllimited.any()
     np.testing.assert_array_equal(model.actuator_forcerange[:3], [[-200, 200]] * 3)
-    np.testing.assert_array_equal(model.jnt_actfrcrange[4], [-70, 70])  # an elbow: clamped at the joint
+    for ranges in (model.jnt_actfrcrange[4], model.actuator_forcerange[9]):  # an elbow: clamped in both places
+        np.testing.assert_array_equal(ranges, [-70, 70])
     assert scene.layouts[0].ctrl == slice(0, 28)
 
 
@@ -109,8 +110,23 @@ def test_a_fixed_root_is_a_mocap_body():
     assert not scene.layouts[0].floating
 
 
+def set_pose(scene, data, obj, root_pos, root_rot, dof_pos):
+    """Write one object's pose into ``data``: root position (m), rotation xyzw, DoFs ``[D]`` (rad)."""
+    layout = scene.layouts[obj]
+    x, y, z, w = root_rot
+    if layout.floating:
+        a = layout.root_qpos
+        data.qpos[a : a + 7] = [*root_pos, w, x, y, z]
+    else:
+        data.mocap_pos[layout.mocap_id] = root_pos
+        data.mocap_quat[layout.mocap_id] = [w, x, y, z]
+    dof_pos = np.asarray(dof_pos)
+    data.qpos[layout.hinge_qpos] = dof_pos[layout.hinge_cols]
+    data.qpos[layout.ball_qpos] = exp_map_to_quat_wxyz(dof_pos[layout.ball_cols].reshape(-1, 3)).reshape(-1)
+
+
 @pytest.mark.parametrize("fix_root", [False, True])
-def test_set_pose_for_a_renderer(fix_root):
+def test_poses_against_golden_kinematics(fix_root):
     golden = np.load(Path(__file__).parents[1] / "golden" / "kinematics_humanoid.npz")
     scene = build("none", replace(HUMANOID, fix_root=fix_root), contact_sensors=False)
     assert scene.model.nsensor == 0
@@ -137,26 +153,13 @@ def test_exponential_maps_and_quaternions():
 FREE = '<freejoint/><geom size="0.1"/>'
 BAD_ASSETS = {
     "two roots": ('<body name="a"><geom size=".1"/></body><body name="b"><geom size=".1"/></body>', "exactly one body"),
-    "two hinges": (
-        f'<body name="a">{FREE}<body name="b"><joint/><joint axis="0 1 0"/><geom size=".1"/></body></body>',
-        "body 'b' must have no joint, one hinge, or three hinges",
-    ),
     "slide": (
         f'<body name="a">{FREE}<body name="b"><joint type="slide"/><geom size=".1"/></body></body>',
-        "body 'b' must have no joint, one hinge, or three hinges",
-    ),
-    "wrong order": (
-        f'<body name="a">{FREE}<body name="b"><joint axis="1 0 0"/><joint axis="0 0 1"/><joint axis="0 1 0"/>'
-        '<geom size=".1"/></body></body>',
-        "three hinges of body 'b' must turn about x, y, z in that order",
+        "body 'b' must have no joint or hinges, found slide",
     ),
     "hinged root": (
         '<body name="a"><joint axis="1 0 0"/><geom size=".1"/></body>',
-        "root body 'a' may have",
-    ),
-    "reference": (
-        f'<body name="a">{FREE}<body name="b"><joint name="j" ref="90"/><geom size=".1"/></body></body>',
-        "joint 'j' has ref=1.5708 (rad); ref must be 0",
+        "the root, 'a', may have",
     ),
     "massless": (f'<body name="a">{FREE}<body name="b"><joint axis="1 0 0"/></body></body>', "MuJoCo cannot build it"),
     "not xml": ("<body", "not a valid MJCF file"),
@@ -178,5 +181,5 @@ def test_missing_and_foreign_files(tmp_path):
         build("pos", replace(HUMANOID, asset_file=str(tmp_path / "nowhere.xml")))
     usd = tmp_path / "humanoid.usd"
     usd.write_text("")
-    with pytest.raises(EngineError, match=r"reads MJCF \(\.xml\)"):
+    with pytest.raises(EngineError, match=r"must be MJCF \(\.xml\)"):
         build("pos", replace(HUMANOID, asset_file=str(usd)))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mimickit_hydra.engines.catalog import ENGINES
 from mimickit_hydra.engines.tested import EMULATED, OPTIONAL, REAL, TESTED, is_tested
+from mimickit_hydra.plugins import ENGINES
 
 PAGES = Path(__file__).parents[2] / "docs" / "engines"
 

@@ -1,4 +1,4 @@
-"""A stand-in engine that only stores states, and small builders, shared by the tests of this room."""
+"""A stand-in engine that only stores states, and small builders, shared by the tests of this folder."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from mimickit_hydra.config import schema
 from mimickit_hydra.engines.interface import Engine, ObjectModel, ObjectState
 from mimickit_hydra.envs.registry import make_env
+from mimickit_hydra.envs.schema import AMPEnvConfig, ASEEnvConfig, DeepMimicEnvConfig
+from mimickit_hydra.envs.tasks.dodgeball_schema import DodgeballEnvConfig
+from mimickit_hydra.envs.tasks.location_schema import LocationEnvConfig
+from mimickit_hydra.envs.tasks.steering_schema import SteeringEnvConfig
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.clip import LoopMode, MotionClip
 from mimickit_hydra.motion.library import MotionLibrary
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CONFIGS = {
-    "deepmimic": schema.DeepMimicEnvConfig,
-    "amp": schema.AMPEnvConfig,
-    "ase": schema.ASEEnvConfig,
-    "add": schema.ADDEnvConfig,
-    "smp": schema.SMPEnvConfig,
-    "task_location": schema.LocationEnvConfig,
-    "task_steering": schema.SteeringEnvConfig,
-    "task_dodgeball": schema.DodgeballEnvConfig,
+    "deepmimic": DeepMimicEnvConfig,
+    "amp": AMPEnvConfig,
+    "ase": ASEEnvConfig,
+    "add": AMPEnvConfig,
+    "smp": AMPEnvConfig,
+    "task_location": LocationEnvConfig,
+    "task_steering": SteeringEnvConfig,
+    "task_dodgeball": DodgeballEnvConfig,
 }
 
 
@@ -42,6 +45,7 @@ class StoredStateEngine(Engine):
         self.control_dt = 1.0 / control_freq
         self.sim_dt = 1.0 / sim_freq
         self.models = [model]
+        self.diverged = torch.zeros(num_envs, dtype=torch.bool)
         self.states = [ObjectState.zeros(num_envs, model.num_bodies, model.num_dofs)]
         self.states += [ObjectState.zeros(num_envs, 1, 0) for _ in range(balls)]
         self.commands: list[torch.Tensor] = []
@@ -178,7 +182,8 @@ class Golden:
 
 def make_character(c: dict[str, np.ndarray]) -> CharacterModel:
     """A character from a golden file's ``char/`` arrays."""
-    return CharacterModel.from_arrays(
+    return CharacterModel(
         str(c["name"]), [str(n) for n in c["body_names"]], [int(p) for p in c["parent"]], c["local_pos"],
-        c["local_rot"], [int(t) for t in c["joint_type"]], c["joint_axis"], c["dof_low"], c["dof_high"],
+        c["local_rot"], [int(t) for t in c["joint_type"]], c["joint_axis"],
+        dof_low=c["dof_low"], dof_high=c["dof_high"],
     )  # fmt: skip

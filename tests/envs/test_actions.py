@@ -56,3 +56,19 @@ def test_explicit_pd_refuses_three_dof_joints():
 def test_unknown_mode_names_the_nearest():
     with pytest.raises(EnvError, match=r"'torqe'.*did you mean 'torque'"):
         action_bounds(ARM, "torqe")
+
+
+def test_no_action_means_more_than_the_joint_can_take():
+    endless = _model([-1e10, -1e10, -1e10, -1e10], [1e10] * 4, [0, 3, 1])
+    low, high = action_bounds(endless, "pos")
+    torch.testing.assert_close(high, torch.full((4,), math.pi))
+    torch.testing.assert_close(low, -high)
+    with pytest.raises(EnvError, match="torque needs joints with torque limits"):
+        action_bounds(_model([0.0], [1.0], [0, 1], [1e6]), "torque")
+    hinged = _model([0.0], [2.0], [0, 1])
+    hinged.target_low, hinged.target_high = np.array([0.5]), np.array([np.inf])
+    low, high = action_bounds(hinged, "pos")
+    assert (float(low), float(high)) == pytest.approx((0.5, 2.4))
+    hinged.target_low = np.array([3.0])
+    with pytest.raises(EnvError, match="no angle in common"):
+        action_bounds(hinged, "pos")

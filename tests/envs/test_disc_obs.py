@@ -17,7 +17,7 @@ CASES = [(file, case) for file, golden in FILES.items() for case in golden.cases
 
 def _sampler(golden, case):
     character, config = golden.character(), golden.raw_config(case)
-    keys = torch.tensor([character.body_index(name) for name in config["key_bodies"]], dtype=torch.int64)
+    keys = torch.tensor([character.body_names.index(name) for name in config["key_bodies"]], dtype=torch.int64)
     reference = ReferenceMotion(golden.library(character), character, keys)
     joints, dofs, local = character.num_joints, character.num_dofs, not config["global_obs"]
     if config["env_name"] == "add":

@@ -7,7 +7,9 @@ import torch
 from env_test_tools import Golden, StoredStateEngine
 
 from mimickit_hydra.envs.errors import EnvError
-from mimickit_hydra.envs.registry import build_scene, make_env
+from mimickit_hydra.envs.registry import make_env
+from mimickit_hydra.envs.scene import build_scene
+from mimickit_hydra.errors import UserError
 
 GOLDEN = Golden("env_deepmimic_humanoid")
 CHARACTER = GOLDEN.character()
@@ -29,22 +31,32 @@ def test_env_has_the_contracts_facts():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"env_name": "deepmimik"}, r"env\.env_name: found 'deepmimik'.*did you mean 'deepmimic'"),
+        (
+            {"env_name": "deepmimik"},
+            r"env\.env_name: found 'deepmimik', must be one of .*; nearest: deepmimic",
+        ),
         (
             {"key_bodies": ["haed"]},
             r"env\.key_bodies: .*no body 'haed' \(did you mean 'head'\?\); bodies: pelvis, torso",
         ),
-        ({"contact_bodies": ["rightfoot"]}, r"env\.contact_bodies: .*did you mean 'right_foot'"),
-        ({"key_bodies": []}, r"env\.key_bodies: found none"),
-        ({"tar_obs_steps": []}, r"env\.tar_obs_steps: found none"),
-        ({"joint_err_w": [1.0] * 13}, r"env\.joint_err_w: found 13 numbers, this character needs 14"),
+        ({"contact_bodies": ["rightfoot"]}, r"env\.terminations\.fall\.allowed: .*did you mean 'right_foot'"),
+        ({"joint_err_w": [1.0] * 13}, r"joint_weights: found 13 numbers, this character needs 14"),
         ({"init_pose": [0.0] * 7}, r"env\.init_pose: found 7 numbers, this character needs 0 or 3 or 34"),
     ],
 )
 def test_bad_values_are_one_line(changes, message):
-    with pytest.raises(EnvError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         _make(**changes)
     assert "\n" not in str(error.value)
+
+
+def test_the_imitation_reward_needs_key_bodies_and_numbers():
+    config = dataclasses.replace(GOLDEN.config("shipped"), key_bodies=[])
+    with pytest.raises(UserError, match=r"env\.key_bodies: found \[\], must be at least one body"):
+        config.check()
+    with pytest.raises(UserError, match=r"env\.reward_vel_w: found null, must be a number: env=deepmimic is rewarded"):
+        dataclasses.replace(config, reward_vel_w=None).check()
+    dataclasses.replace(config, env_name="amp", reward_vel_w=None).check()
 
 
 def test_no_joint_weights_means_ones():

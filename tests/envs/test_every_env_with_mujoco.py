@@ -7,19 +7,16 @@ import torch
 from env_test_tools import CONFIGS, Golden
 
 from mimickit_hydra.config.paths import bundled_data
-from mimickit_hydra.config.schema import (
-    CharEnvConfig,
-    DofTestEnvConfig,
-    MujocoEngineConfig,
-    StaticObjectConfig,
-    StaticObjectsEnvConfig,
-    ViewMotionEnvConfig,
-)
+from mimickit_hydra.config.schema import StaticObjectConfig
 from mimickit_hydra.engines.registry import make_engine
-from mimickit_hydra.envs.registry import build_scene, make_env
+from mimickit_hydra.engines.schema import MujocoEngineConfig
+from mimickit_hydra.envs.playback_schema import DofTestEnvConfig, ViewMotionEnvConfig
+from mimickit_hydra.envs.registry import make_env
+from mimickit_hydra.envs.scene import build_scene
+from mimickit_hydra.envs.schema import CharEnvConfig, StaticObjectsEnvConfig
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.library import MotionLibrary
-from mimickit_hydra.runtime.evaluate import evaluate
+from mimickit_hydra.training.evaluate import evaluate
 
 pytest.importorskip("mujoco")
 N, STEPS = 4, 20
@@ -138,7 +135,7 @@ def test_balls_fly_at_the_target():
         env.step(torch.zeros(N, 28))
     speed = ball.root_vel[:, :2].norm(dim=-1)
     assert ((speed > 11.9) & (speed < 15.1)).all()
-    target = body.body_pos[:, CHARACTER.body_index("torso")].clone()
+    target = body.body_pos[:, CHARACTER.body_names.index("torso")].clone()
     env.parts[1].trigger_time.fill_(100.0)
     for _ in range(25):
         env.step(torch.zeros(N, 28))

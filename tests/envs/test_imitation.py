@@ -3,15 +3,17 @@
 import contextlib
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from env_test_tools import Golden
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mimickit_hydra.envs import tracking
-from mimickit_hydra.envs.done import DONE_NULL, DONE_SUCC, DONE_TIME
+from mimickit_hydra.envs.done import DONE_FAIL, DONE_NULL, DONE_SUCC, DONE_TIME
 from mimickit_hydra.envs.errors import EnvError
 from mimickit_hydra.envs.parts import Part
+from mimickit_hydra.training.metrics import ERRORS, TestMetrics
 
 GOLDEN = Golden("env_deepmimic_humanoid")
 VARIANTS = Golden("env_deepmimic_humanoid_variants")
@@ -244,6 +246,30 @@ def test_diverged_simulation_ends_and_poisons_nothing(early):
     assert "diverged" not in env.causes
 
 
+@pytest.mark.parametrize("sign", ["flag", "root_pos", "dof_vel"])
+def test_a_diverged_episode_is_never_a_success(sign):
+    """Whichever way the engine shows it, and also in the very step that ends the episode in time."""
+    env, engine = _env(enable_early_termination=False, pose_termination=False, episode_length=1.0 / 30.0)
+    metrics = TestMetrics(N, env.control_dt)
+    env.set_mode(test=True)
+    for _ in range(3):
+        env.reset()
+        engine.diverged.zero_()
+        if sign == "flag":
+            engine.diverged[3] = True
+        else:
+            bad = getattr(engine.states[0], sign).clone()
+            bad[3, 0] = float("nan")
+            engine.upcoming = [{sign: bad}]
+        _, reward, done, _ = env.step(torch.zeros(N, 28))
+        assert (done == DONE_FAIL).tolist() == _mask(3).tolist()
+        assert float(reward[3]) == 0.0
+        metrics.record(torch.zeros(N, 28), reward, done, env.latest.character, env.latest.reference)
+    result = metrics.result()
+    assert result["success_rate"] == pytest.approx(1.0 - 1.0 / N)
+    assert all(np.isfinite(result[name]) for name in ("return", *ERRORS))
+
+
 def test_reference_pose_is_the_reference_now():
     env, _ = _env()
     env.reset()
@@ -372,7 +398,7 @@ def test_a_part_adds_observation_failure_info_and_state(by_index):
     part = Waypoint()
     env = ImitationEnv(
         engine, base.character, base.reference, base._key_bodies, (base.action_low, base.action_high),
-        [base.parts[0], part], None, episode_length=10.0, clip_end_is_success=False, reset_by_index=by_index,
+        [base.parts[0], part], None, episode_length=10.0, clip_end=None, reset_by_index=by_index,
     )  # fmt: skip
     env.reset()
     assert torch.equal(env.obs[:, -1], engine.states[0].root_pos[:, 0] + 1.0)

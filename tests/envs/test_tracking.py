@@ -4,7 +4,7 @@ import torch
 from random_states import joined, random_state
 
 from mimickit_hydra.envs import tracking
-from mimickit_hydra.motion.rotations import axis_angle_to_quat, quat_mul
+from mimickit_hydra.motion.rotations import axis_angle_to_quat, quat_mul, quat_rotate
 
 
 def test_no_errors_on_the_reference():
@@ -51,3 +51,22 @@ def test_running_means_weigh_samples_not_calls():
     means.restart()
     means.record(second, torch.zeros(2))
     assert torch.equal(means.means, torch.zeros(7))
+
+
+def test_keypoint_errors_in_the_world_and_from_where_the_character_is():
+    ref = random_state(0)
+    turn = axis_angle_to_quat(torch.tensor([0.0, 0.0, 1.0]), torch.tensor(0.7)).expand(3, 4)
+    moved = torch.tensor([0.6, -0.8, 0.0])
+    around = {
+        "body_pos": quat_rotate(turn.unsqueeze(-2), ref.body_pos) + moved,
+        "body_rot": quat_mul(turn.unsqueeze(-2).expand_as(ref.body_rot), ref.body_rot),
+    }
+    errors = tracking.keypoint_errors(dataclasses.replace(ref, **around), ref, anchor=2)
+    torch.testing.assert_close(errors[:, 1], torch.zeros(3), atol=2e-6, rtol=0)
+    assert bool((errors[:, 0] > 0.1).all())
+    shifted = dataclasses.replace(ref, body_pos=ref.body_pos + moved)
+    torch.testing.assert_close(tracking.keypoint_errors(shifted, ref)[:, 0], torch.ones(3))
+    # Heights are the reference's: a character that is 0.3 m too high is 0.3 m off, at its anchor too.
+    risen = dataclasses.replace(ref, body_pos=ref.body_pos + torch.tensor([0.0, 0.0, 0.3]))
+    chosen = tracking.keypoint_errors(risen, ref, torch.tensor([0, 1]))
+    torch.testing.assert_close(chosen, torch.full((3, 2), 0.3))

@@ -7,9 +7,10 @@ import torch
 from env_test_tools import Golden
 
 from mimickit_hydra.config.paths import bundled_data
-from mimickit_hydra.config.schema import MujocoEngineConfig
 from mimickit_hydra.engines.registry import make_engine
-from mimickit_hydra.envs.registry import build_scene, make_env
+from mimickit_hydra.engines.schema import MujocoEngineConfig
+from mimickit_hydra.envs.registry import make_env
+from mimickit_hydra.envs.scene import build_scene
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.library import MotionLibrary
 
@@ -54,7 +55,7 @@ def test_body_velocities_are_right_at_the_start():
     """They are zero there in MimicKit; here the engine works them out from the joint velocities."""
     env = _env()
     env.reset()
-    feet = [CHARACTER.body_index("right_foot"), CHARACTER.body_index("left_foot")]
+    feet = [CHARACTER.body_names.index("right_foot"), CHARACTER.body_names.index("left_foot")]
     dt = 1e-3
     before, after = (env.reference.at(env.motion_ids, env.start_times + s) for s in (0.0, dt))
     speed = env.engine.states[0].body_vel[:, feet].norm(dim=-1)

@@ -24,7 +24,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     state = tmp_path_factory.mktemp("slurm")
     script = str(HERE / "slurm_cluster.sh")
     with open(state / "up.log", "w+") as log:  # the daemons keep their output open: a pipe would never end
-        code = subprocess.run([script, "up", str(state)], stdout=log, stderr=log, timeout=90).returncode
+        code = subprocess.run([script, "up", str(state)], stdout=log, stderr=log, timeout=300).returncode
     said = (state / "up.log").read_text()
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(state / "slurm.conf")

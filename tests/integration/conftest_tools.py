@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,8 +14,8 @@ from pathlib import Path
 
 from tiny_run import SAMPLES, TINY, iteration_of
 
-from mimickit_hydra.runtime.checkpoint import list_checkpoints
-from mimickit_hydra.runtime.state_file import RunState, read_state
+from mimickit_hydra.runs.state import RunState, read_state
+from mimickit_hydra.training.checkpoint import list_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -33,7 +35,7 @@ def train(*arguments: str, cwd: Path, root: Path = ROOT) -> subprocess.Completed
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=120,
+        timeout=900,  # a busy machine
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -55,6 +57,14 @@ def mimickit(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+def kill_all_in(folder: Path) -> None:
+    """SIGKILL for every process whose command line names something in a folder, those that have only begun too."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in file.read_bytes():
+                os.kill(int(file.parent.name), signal.SIGKILL)
 
 
 def state_of(run_dir: Path) -> RunState:

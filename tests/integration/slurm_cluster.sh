@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Slurm cluster of two nodes, both of them this machine, for the integration tests (Debian's slurm-wlm and munge,
-# which allows several slurmd). Needs root.
+# which allows several slurmd). Needs root. Several clusters may run at once: each has ports and a munged of its own.
 #   slurm_cluster.sh up STATE_DIR     starts munged, slurmctld and slurmd, prints SLURM_CONF=...
 #   slurm_cluster.sh down STATE_DIR   stops what `up` started
 # Two partitions share the nodes: a job in `urgent` preempts one in `normal`, which Slurm then queues again.
@@ -14,22 +14,43 @@ stop() { # PID_FILE: end the process and wait for it
   for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.1; done
   kill -9 "$pid" 2>/dev/null || true
 }
+free_ports() { # three ports below those that the system gives out
+  python3 - <<'PY'
+import os, random, socket
+
+first, kept = int(open("/proc/sys/net/ipv4/ip_local_port_range").read().split()[0]), []
+ports = random.Random(os.getpid()).sample(range(10000, max(first, 20000)), 1000)
+while len(kept) < 3:
+    one = socket.socket()
+    try:
+        one.bind(("", ports.pop()))
+        kept.append(one)
+    except OSError:
+        pass
+print(*(one.getsockname()[1] for one in kept))
+PY
+}
 case $verb in
 up)
-  mkdir -p "$state/state" "$state/spool/one" "$state/spool/two" /run/munge
-  chown munge: /run/munge
-  if [ ! -s /etc/munge/munge.key ]; then
-    install -o munge -g munge -m 400 <(head -c 1024 /dev/urandom) /etc/munge/munge.key
-  fi
+  exec 9>"${TMPDIR:-/tmp}/mimickit_slurm_cluster.lock" # one after the other: the ports of one are taken when it is up
+  flock 9
+  munge=$(mktemp -d /tmp/munge.XXXXXX) # a socket's path has to be short
+  mkdir -p "$state/state" "$state/spool/one" "$state/spool/two"
+  ln -s "$munge" "$state/munge"
+  chmod 755 "$munge"
+  (umask 077 && head -c 1024 /dev/urandom >"$munge/key")
+  munged --force --socket="$munge/socket" --key-file="$munge/key" --pid-file="$munge/pid" --log-file="$munge/log" \
+    --seed-file="$munge/seed" 9>&- 2>"$munge/said" || { cat "$munge/said" >&2; exit 1; }
+  read -r port_ctld port_one port_two <<<"$(free_ports)"
   host=$(hostname -s) cpus=$(nproc)
   # More CPUs than there are, so that the tests' small jobs find room on a small machine.
   [ "$cpus" -ge 4 ] || cpus=4
   cat >"$conf" <<CONF
 ClusterName=integration
 SlurmctldHost=$host(127.0.0.1)
-SlurmctldPort=26817
+SlurmctldPort=$port_ctld
 AuthType=auth/munge
-AuthInfo=cred_expire=5
+AuthInfo=socket=$munge/socket,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation=$state/state
@@ -53,27 +74,25 @@ PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=20
 ReturnToService=2
-NodeName=one NodeHostname=$host NodeAddr=127.0.0.1 Port=26818 CPUs=$cpus RealMemory=4000 State=UNKNOWN
-NodeName=two NodeHostname=$host NodeAddr=127.0.0.1 Port=26819 CPUs=$cpus RealMemory=4000 State=UNKNOWN
+NodeName=one NodeHostname=$host NodeAddr=127.0.0.1 Port=$port_one CPUs=$cpus RealMemory=4000 State=UNKNOWN
+NodeName=two NodeHostname=$host NodeAddr=127.0.0.1 Port=$port_two CPUs=$cpus RealMemory=4000 State=UNKNOWN
 PartitionName=normal Nodes=one,two Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
 PartitionName=urgent Nodes=one,two Default=NO MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 CONF
-  if ! pgrep -x munged >/dev/null; then
-    munged --force --pid-file="$state/munged.pid" 2>/dev/null
-  fi
   export SLURM_CONF=$conf
-  slurmctld -f "$conf"
-  for node in one two; do slurmd -N "$node" -f "$conf"; done
+  slurmctld -f "$conf" 9>&-
+  for node in one two; do slurmd -N "$node" -f "$conf" 9>&-; done
   ready() { [ "$(sinfo -h -N -p normal -o %T 2>/dev/null | grep -c idle)" = 2 ]; }
-  for _ in $(seq 60); do ready && break; sleep 0.5; done
-  ready || { for log in "$state"/*.log; do tail -n 20 "$log" >&2; done; exit 1; }
+  for _ in $(seq 120); do ready && break; sleep 0.5; done
+  ready || { for log in "$state"/*.log "$munge/log"; do tail -n 20 "$log" >&2; done; exit 1; }
   echo "SLURM_CONF=$conf"
   ;;
 down)
   export SLURM_CONF=$conf
   scancel --full --signal=KILL --user=root 2>/dev/null || true
   scancel --user=root 2>/dev/null || true
-  for name in slurmd_one slurmd_two slurmctld munged; do stop "$state/$name.pid"; done
+  for pid_file in slurmd_one.pid slurmd_two.pid slurmctld.pid munge/pid; do stop "$state/$pid_file"; done
+  rm -rf "$(readlink "$state/munge")"
   ;;
 *) echo "usage: slurm_cluster.sh up|down STATE_DIR" >&2; exit 2 ;;
 esac

@@ -14,8 +14,8 @@ import pytest
 from conftest_tools import ROOT, submit, train, wait_until
 from tiny_run import SAMPLES, TINY, assert_same_run, iteration_of
 
-from mimickit_hydra.runtime.checkpoint import list_checkpoints
-from mimickit_hydra.runtime.state_file import read_state
+from mimickit_hydra.runs.state import read_state
+from mimickit_hydra.training.checkpoint import list_checkpoints
 
 HOSTED = f"engine.python={sys.executable}"
 
@@ -23,7 +23,8 @@ HOSTED = f"engine.python={sys.executable}"
 def workers_of(pid: int) -> list[int]:
     """Children of a run that are engine workers."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"engines.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    mark = b"engines.subprocess.worker"
+    return [int(child) for child in children if mark in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conftest_tools import ROOT, has_saved, state_of, submit, wait_until
 from tiny_run import SAMPLES, TINY
 
@@ -60,6 +61,7 @@ def tmux_says(*arguments: str) -> str:
     return subprocess.run(["tmux", *arguments], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_packed_runs_a_limited_number_side_by_side(tmp_path: Path) -> None:
     words = [
         "-m",

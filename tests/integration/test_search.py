@@ -9,8 +9,8 @@ import pytest
 from conftest_tools import has_saved, mimickit, submit, wait_until
 from tiny_run import SAMPLES, TINY
 
-from mimickit_hydra.runtime.jobs import living_runner
-from mimickit_hydra.runtime.sweep_file import read_sweep
+from mimickit_hydra.runs.jobs import living_runner
+from mimickit_hydra.runs.manifest import read_sweep
 
 pytest.importorskip("optuna", reason="pip install 'mimickit-hydra[optuna]'")
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'mimickit-hydra[launch]'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,9 @@ import yaml
 from conftest_tools import ROOT, end_at, has_saved, mimickit, reference, state_of, submit, train, wait_until
 from tiny_run import SAMPLES, TINY, assert_same_run, iteration_of
 
-from mimickit_hydra.runtime.checkpoint import load_checkpoint
+from mimickit_hydra.training.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.slow
 SLURM = ["launch=slurm", "launch.cpus=1", "launch.mem=500MB", "launch.time=60"]
 
 
@@ -61,7 +63,6 @@ def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return notes
 
 
-@pytest.mark.slow
 def test_preemption_requeue_and_signal_with_two_tasks(slurm: Path, tmp_path: Path, wandb: Path) -> None:
     """Preempted by another job, requeued by hand, told to stop: each time it goes on in its directory; then equal.
 
@@ -109,12 +110,11 @@ def tensorboard_steps(folder: Path) -> list[int]:
 
 
 def tensorboard_steps_expected(folder: Path) -> list[int]:
-    from mimickit_hydra.runtime.log_table import read_log
+    from mimickit_hydra.runs.log_table import read_log
 
     return [int(samples) for samples in read_log(folder / "log.txt")["Samples"]]
 
 
-@pytest.mark.slow
 def test_the_time_limit_comes_as_often_as_allowed(slurm: Path, tmp_path: Path) -> None:
     """A limit of one minute, the shortest there is: once it goes on by itself, the second time it stops and says so."""
     path = tmp_path / "run"
@@ -127,8 +127,8 @@ def test_the_time_limit_comes_as_often_as_allowed(slurm: Path, tmp_path: Path) -
     first = iteration_of(path)
     wait_for_start(path, 2)
     assert state_of(path).job_id == job
-    wait_until(lambda: state_of(path).state == "stopped", "the second time limit", 120)
-    assert state_of(path).timeouts == 2
+    wait_until(lambda: state_of(path).timeouts == 2, "the second time limit", 120)  # said after the run has stopped
+    assert state_of(path).state == "stopped"
     assert "launch.max_timeouts=1 allows no more" in str(state_of(path).error)
     assert "launch.max_timeouts=1 allows no more" in mimickit("status", str(path), cwd=tmp_path).stdout
     second = iteration_of(path)
@@ -140,7 +140,6 @@ def test_the_time_limit_comes_as_often_as_allowed(slurm: Path, tmp_path: Path) -
     assert_same_run(path, reference(tmp_path / "other", second + 4))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_task_ends_all_of_two_nodes(slurm: Path, tmp_path: Path, victim: int) -> None:
     """One process on each of two nodes. When one is killed nothing hangs, the state says why, and the run goes on."""
@@ -216,7 +215,6 @@ def follows(run_dir: Path, cwd: Path) -> bool:
         text=True,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & would ignore it
     )
     assert process.stdout is not None
     seen = [process.stdout.readline() for _ in range(3)]
@@ -225,6 +223,41 @@ def follows(run_dir: Path, cwd: Path) -> bool:
     assert process.returncode == 0, said
     assert "the run goes on" in said
     return any("samples" in line for line in seen)
+
+
+def test_a_line_of_setup_that_fails_ends_the_job(slurm: Path, tmp_path: Path) -> None:
+    """The first that fails, with its exit code; one that may fail says so itself."""
+    words = [*TINY, f"max_samples={2 * SAMPLES}", *SLURM]
+    fails = "launch.setup=['export A=1; false || true', 'no_such_command $A', 'touch never']"
+    submit(*words, fails, "out_dir=bad", cwd=tmp_path)
+    submit(*words, "launch.setup=['export A=1; false || true', 'touch here']", "out_dir=good", cwd=tmp_path)
+    wait_until(lambda: set(statuses(tmp_path).values()) == {"failed", "finished"}, "both ends", 120)
+    line = "launch.setup: a line of it ended with exit code 127, so the run did not begin: no_such_command $A"
+    assert state_of(tmp_path / "bad").error == line
+    assert line in mimickit("status", str(tmp_path), cwd=tmp_path).stdout
+    assert (tmp_path / "here").exists()
+    assert not (tmp_path / "never").exists()
+
+
+def test_attach_says_what_a_queued_run_waits_for(slurm: Path, tmp_path: Path) -> None:
+    words = [*TINY, f"max_samples={2 * SAMPLES}", *SLURM, "launch.sbatch={hold: true}"]
+    submit(*words, "out_dir=run", cwd=tmp_path)
+    job = state_of(tmp_path / "run").job_id
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mimickit_hydra.cli.main", "attach", "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stderr is not None
+    assert re.fullmatch(rf"waiting for slurm {job} to start run: JobHeldUser \(\d+ s\)\n", process.stderr.readline())
+    subprocess.run(["scontrol", "release", str(job)], check=True)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "samples" in said
+    assert state_of(tmp_path / "run").state == "finished"
 
 
 def test_editing_a_yaml_in_the_queue_changes_nothing(slurm: Path, tmp_path: Path) -> None:
@@ -259,7 +292,7 @@ def test_a_refused_sweep_is_one_line_and_can_be_submitted_again(slurm: Path, tmp
     words = ["-m", *TINY, "rand_seed=1,2", f"max_samples={2 * SAMPLES}", *SLURM, "out_dir=s"]
     done = train(*words, "launch.partition=nowhere", cwd=tmp_path)
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
+    assert len([line for line in done.stderr.splitlines() if not line.startswith("waiting for ")]) == 1
     assert "invalid partition" in done.stderr
     assert set(statuses(tmp_path / "s").values()) == {"missing"}
     again = mimickit("sweep", "resume", "s", "launch.partition=normal", cwd=tmp_path)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from conftest_tools import ROOT, wait_until
-from tiny_run import SAMPLES, TINY, assert_same_run, iteration_of
+from tiny_run import SAMPLES, TINY, assert_equal, assert_same_run, iteration_of
 
-from mimickit_hydra.config.plan import plan_sweep
-from mimickit_hydra.runtime.checkpoint import list_checkpoints
-from mimickit_hydra.runtime.lock import RunLock, RunLockError, read_holder
-from mimickit_hydra.runtime.state_file import is_alive, read_state
+from mimickit_hydra.cli.train import main
+from mimickit_hydra.runs.lock import RunLock, RunLockError, read_holder
+from mimickit_hydra.runs.state import is_alive, read_state
+from mimickit_hydra.sweeps.expand import plan_sweep
+from mimickit_hydra.training.checkpoint import list_checkpoints, load_checkpoint
 
 
 def command(*overrides: str) -> list[str]:
@@ -35,11 +36,20 @@ def saved(run_dir: Path, count: int = 1) -> bool:
     return bool(list_checkpoints(run_dir)) and iteration_of(run_dir) >= count
 
 
-def test_one_run_directory_two_processes_a_kill_and_a_cut_log(tmp_path: Path) -> None:
+def train_here(*overrides: str) -> None:
+    """The same in this process, which has imported everything, for runs that nothing happens to."""
+    assert main([*TINY, *overrides]) == 0
+
+
+@pytest.mark.slow
+def test_one_run_directory_two_processes_a_kill_and_a_cut_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, other = tmp_path / "run", tmp_path / "other"
     first = start(f"out_dir={path}", "max_samples=1e9")
     try:
         wait_until(lambda: saved(path, 3), "a checkpoint")
+        first.send_signal(signal.SIGSTOP)  # still there, but what it trains meanwhile would be trained twice more below
         second = start(f"resume={path}")
         out, _ = second.communicate(timeout=60)
         assert second.returncode == 2
@@ -59,16 +69,12 @@ def test_one_run_directory_two_processes_a_kill_and_a_cut_log(tmp_path: Path) ->
     newest = list_checkpoints(path)[-1]
     newest.write_bytes(newest.read_bytes()[:1000])  # and a checkpoint
     iterations = iteration_of(path) + 4
-    beside = start(f"out_dir={other}", f"max_samples={iterations * SAMPLES}")
-    done = subprocess.run(
-        command(f"resume={path}", f"max_samples={iterations * SAMPLES}"), capture_output=True, text=True, timeout=90
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"taking over from process {first.pid} on " in done.stdout
-    assert "is truncated or not a checkpoint; falling back to" in done.stdout
+    train_here(f"resume={path}", f"max_samples={iterations * SAMPLES}")
+    said = capsys.readouterr().out
+    assert f"taking over from process {first.pid} on " in said
+    assert "truncated or not an archive (" in said
     assert read_holder(path) is None
-    out, _ = beside.communicate(timeout=90)
-    assert beside.returncode == 0, out
+    train_here(f"out_dir={other}", f"max_samples={iterations * SAMPLES}")
     assert_same_run(path, other)
 
 
@@ -101,10 +107,11 @@ def test_a_requeued_job_takes_its_own_lock(tmp_path: Path, monkeypatch: pytest.M
         assert lock.taken_over is not None
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     """The disk ends in the middle of a checkpoint; with room again the run goes on from the one before."""
     path = tmp_path / "run"
-    subprocess.run(command(f"out_dir={path}", f"max_samples={4 * SAMPLES}"), check=True, timeout=90)
+    train_here(f"out_dir={path}", f"max_samples={4 * SAMPLES}")
     before = iteration_of(path)
     size = list_checkpoints(path)[-1].stat().st_size
 
@@ -123,7 +130,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     assert state is not None
     assert state.state == "failed"
     assert "cannot write checkpoint" in (state.error or "")
-    subprocess.run(command(f"resume={path}", f"max_samples={8 * SAMPLES}"), check=True, timeout=90)
+    train_here(f"resume={path}", f"max_samples={8 * SAMPLES}")
     assert iteration_of(path) == 8
 
 
@@ -143,10 +150,8 @@ def test_a_signal_ends_a_long_test_and_no_row_is_lost(tmp_path: Path) -> None:
     assert state.state == "stopped"
     iterations = iteration_of(path) + 1
     budget = f"max_samples={iterations * SAMPLES}"
-    runs = [start(f"resume={path}", budget, *long), start(f"out_dir={other}", budget, *long)]
-    for run in runs:
-        out, _ = run.communicate(timeout=120)
-        assert run.returncode == 0, out
+    train_here(f"resume={path}", budget, *long)
+    train_here(f"out_dir={other}", budget, *long)
     assert_same_run(path, other)
 
 
@@ -157,8 +162,9 @@ def test_a_signal_while_torch_is_imported_is_kept(tmp_path: Path) -> None:
     (planned,) = plan_sweep([*TINY, "max_samples=1e9", f"out_dir={tmp_path}", "hydra.sweep.subdir=run"]).runs
     (run_dir / "frozen.yaml").write_text(planned.frozen)
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "--frozen", str(run_dir / "frozen.yaml")],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "mimickit_hydra.sweeps.start", str(run_dir / "frozen.yaml")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     status = Path(f"/proc/{process.pid}/status")
     wait_until(lambda: caught(status) & 1 << signal.SIGUSR2 - 1 != 0, "the handlers")
@@ -188,3 +194,48 @@ def test_a_dead_worker_ends_the_run(tmp_path: Path) -> None:
     assert process.returncode != 0, out
     assert "rank1" in out
     assert "All processes of this run stop" in out
+
+
+SMALL_WORLD = [
+    "method=supermimic", "env=tracking", "agent.warmup_steps=16", "agent.buffer_steps=32", "agent.holdout_envs=1",
+    "agent.world_warmup=2", "agent.window=3", "agent.first_window=2", "agent.window_iters=4", "agent.horizon=2",
+    "agent.model.world_net=[32,32]",
+]  # fmt: skip
+FOUR = "devices=[cpu,cpu,cpu,cpu]"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # of a busy machine: eight processes start one after the other
+@pytest.mark.parametrize(
+    "words",
+    [["method=deepmimic"], ["method=amp", "agent.disc_buffer_size=100"], SMALL_WORLD],
+    ids=["deepmimic", "amp", "supermimic"],
+)
+def test_one_of_four_processes_is_killed(words: list[str], tmp_path: Path) -> None:
+    path, other = tmp_path / "run", tmp_path / "other"
+    process = start(*words, f"out_dir={path}", FOUR, "max_samples=1e9")
+    wait_until(lambda: saved(path, 3), "a checkpoint", 240)
+    children = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True)
+    os.kill(sorted(map(int, children.stdout.split()))[1], signal.SIGKILL)
+    out, _ = process.communicate(timeout=60)  # which is when the last of them has closed its output
+    assert process.returncode == 2, out
+    line = "process rank2 was killed by SIGKILL. All processes of this run stop."
+    assert [said for said in out.splitlines() if "rank" in said] == [line]
+    state = read_state(path)
+    assert state is not None
+    assert (state.state, state.error) == ("failed", line)
+
+    for devices in ("devices=[cpu,cpu]", "devices=[cpu,cpu,cpu,cpu,cpu]"):
+        refused = start(f"resume={path}", devices)
+        out, _ = refused.communicate(timeout=120)
+        assert refused.returncode == 2
+        (line,) = out.splitlines()
+        assert "its checkpoints are of 4 processes" in line
+    iterations = iteration_of(path) + 4
+    train_here(f"resume={path}", f"max_samples={4 * iterations * SAMPLES}")
+    train_here(*words, f"out_dir={other}", FOUR, f"max_samples={4 * iterations * SAMPLES}")
+    assert_same_run(path, other, ranks=4)
+    models = [load_checkpoint(path, rank=rank, world_size=4).payload["agent"] for rank in range(4)]
+    for rank in (1, 2, 3):
+        for part in ("model", "normalizers", "optimizers"):
+            assert_equal(models[0][part], models[rank][part], f"{part} of rank {rank}")

@@ -20,7 +20,7 @@ def load_golden(name: str) -> dict[str, np.ndarray]:
 
 
 def golden_character(golden: dict[str, np.ndarray]) -> CharacterModel:
-    return CharacterModel.from_arrays(
+    return CharacterModel(
         name=str(golden["char/name"]),
         body_names=golden["char/body_names"].tolist(),
         parents=golden["char/parent"].tolist(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from mimickit_hydra.config.errors import UserError
 from mimickit_hydra.config.paths import bundled_data
+from mimickit_hydra.errors import UserError
 from mimickit_hydra.motion import rotations as rot
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.check import check_clip
-from mimickit_hydra.motion.clip import LoopMode, load_clip
+from mimickit_hydra.motion.clip import LoopMode, frame_rate, load_clip, save_clip
 from mimickit_hydra.motion.importers import import_clip
 
 IDENTITY = [1.0, 0.0, 0.0, 0.0]
@@ -55,7 +56,7 @@ def test_rest_pose_and_axes(tmp_path: Path, bundled_humanoid: CharacterModel) ->
     np.testing.assert_allclose(clip.frames[:, :3], [[0, 0, 0.9], [1.0, -0.5, 0.8]], atol=1e-6)
     pos = bodies(bundled_humanoid, clip.frames)[0]
     for side, sign in (("right", -1.0), ("left", 1.0)):
-        shoulder, hand = (pos[bundled_humanoid.body_index(f"{side}_{part}")] for part in ("upper_arm", "hand"))
+        shoulder, hand = (pos[bundled_humanoid.body_names.index(f"{side}_{part}")] for part in ("upper_arm", "hand"))
         # At rest the source's arms hang.
         torch.testing.assert_close(hand - shoulder, torch.tensor([0.0, 0.0, -0.533735]), atol=1e-5, rtol=0)
         assert float(shoulder[1]) * sign > 0
@@ -67,7 +68,7 @@ def test_limbs_bend_forward(tmp_path: Path, bundled_humanoid: CharacterModel) ->
     pos = bodies(bundled_humanoid, import_clip(write(tmp_path, [bent, bent])).frames)[0]
     for side in ("right", "left"):
         elbow, hand, knee, foot = (
-            pos[bundled_humanoid.body_index(f"{side}_{part}")] for part in ("lower_arm", "hand", "shin", "foot")
+            pos[bundled_humanoid.body_names.index(f"{side}_{part}")] for part in ("lower_arm", "hand", "shin", "foot")
         )
         assert float((hand - elbow)[0]) > 0.2  # the hand moves forward
         assert float((foot - knee)[0]) < -0.3  # the foot moves backward
@@ -81,6 +82,29 @@ def test_uneven_frames_are_resampled(tmp_path: Path) -> None:
     assert clip.loop_mode is LoopMode.CLAMP
     assert clip.frames.shape == (5, 34)
     np.testing.assert_allclose(clip.frames[:, 5], [0, np.pi / 2, np.pi / 2, np.pi / 2, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[0.8] * 5, [0.021] * 7, [2.5, 2.5, 2.5], [0.03333] * 40, [1 / 29.97] * 40, [1e-3] * 9, [0.0333, 0.0334] * 20,
+     [0.03, 0.0306] * 20, [0.030] * 30 + [0.0306] * 30, [0.1, 2.5, 0.3], [0.7, 0.01, 0.01], [300.0]],
+)  # fmt: skip
+def test_a_clip_is_as_long_as_its_frames_say(tmp_path: Path, steps: list[float]) -> None:
+    """Frame rates need not be whole numbers, in the reader and in what is written."""
+    clip = import_clip(write(tmp_path, [source_frame(step) for step in [*steps, 0.0]], Loop="none"))
+    assert clip.length == pytest.approx(sum(steps), rel=1e-3)
+    save_clip(tmp_path / "again.npz", clip)
+    (tmp_path / "again.pkl").write_bytes(
+        pickle.dumps({"fps": clip.fps, "loop_mode": 0, "frames": clip.frames.tolist()})
+    )
+    for again in (load_clip(tmp_path / "again.npz"), load_clip(tmp_path / "again.pkl")):
+        assert (again.fps, again.length) == (clip.fps, clip.length)
+
+
+def test_rates_that_files_round() -> None:
+    rates = {0.03333: 30.0, 0.033332: 30.0, 0.01667: 60.0, 1 / 29.97: 29.97, 1 / 23.976: 23.976, 0.021: 1 / 0.021}
+    for step, rate in rates.items():
+        assert frame_rate(1, step) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +127,12 @@ def test_bad_clips(tmp_path: Path, frames: Any, fields: dict[str, Any], message:
 def test_bad_files(tmp_path: Path) -> None:
     broken = tmp_path / "a.txt"
     broken.write_text('{"Frames": [')
-    with pytest.raises(UserError, match="the JSON is broken"):
+    with pytest.raises(UserError, match="not valid JSON"):
         import_clip(broken)
-    with pytest.raises(UserError, match="cannot read the clip"):
+    with pytest.raises(UserError, match="no such file"):
         import_clip(tmp_path / "none.txt")
-    with pytest.raises(UserError, match=r"cannot import \.bvh; known are \.txt"):
-        import_clip(tmp_path / "a.bvh")
+    with pytest.raises(UserError, match=r"cannot import \.fbx; known are \.npz"):
+        import_clip(tmp_path / "a.fbx")
 
 
 def test_all_clips_are_bundled() -> None:

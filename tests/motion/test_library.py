@@ -11,10 +11,11 @@ from golden_motion import golden_character, load_golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimickit_hydra.config.errors import UserError
+from mimickit_hydra.errors import UserError
 from mimickit_hydra.motion.character import CharacterModel
 from mimickit_hydra.motion.clip import LoopMode, MotionClip, save_clip
-from mimickit_hydra.motion.library import DatasetEntry, MotionLibrary, read_dataset, shard_entries
+from mimickit_hydra.motion.dataset import read_dataset
+from mimickit_hydra.motion.library import MotionLibrary
 
 Golden = dict[str, np.ndarray]
 INTERPOLATED = 1.5e-3
@@ -57,7 +58,6 @@ def test_clip_facts(case: tuple[Golden, MotionLibrary]) -> None:
     close(library.fps, golden["lib/fps"], 0)
     close(library.weights, golden["lib/weight"], 1e-7)
     close(library.wrap_delta, golden["lib/wrap_delta"], 1e-6)
-    assert library.total_length() == pytest.approx(float(golden["lib/total_length"]), rel=1e-6)
 
 
 def test_frames(case: tuple[Golden, MotionLibrary]) -> None:
@@ -77,10 +77,9 @@ def test_phase_frame_and_blend_are_exact(case: tuple[Golden, MotionLibrary]) -> 
     golden, library = case
     ids, times = queries(golden)
     np.testing.assert_array_equal(library.phase(ids, times), golden["query/out/phase"])
-    frame, blend = library.locate(ids, times)
-    np.testing.assert_array_equal(frame, golden["query/out/frame0"])
-    np.testing.assert_array_equal(blend, golden["query/out/blend"])
-    close(library.loop_offset(ids, times), golden["query/out/loop_offset"], 3e-5)
+    position = library.phase(ids, times) * (library.num_frames[ids] - 1)
+    np.testing.assert_array_equal(position.long(), golden["query/out/frame0"])
+    np.testing.assert_array_equal(position - position.long(), golden["query/out/blend"])
 
 
 def test_query(case: tuple[Golden, MotionLibrary]) -> None:
@@ -151,11 +150,10 @@ def test_loops_repeat_shifted(time: float, loops: int) -> None:
     times = torch.tensor([time])
     later = times + loops * library.lengths
     a, b = library.query(ids, times), library.query(ids, later)
-    shift = library.loop_offset(ids, later) - library.loop_offset(ids, times)
+    shift = loops * library.wrap_delta
     margin = torch.minimum(library.phase(ids, times), 1 - library.phase(ids, times))
     if float(margin) > 1e-4:
         torch.testing.assert_close(b.root_pos, a.root_pos + shift, atol=1e-3, rtol=0)
-        torch.testing.assert_close(shift, loops * library.wrap_delta, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(b.joint_rot, a.joint_rot, atol=1e-3, rtol=0)
 
 
@@ -171,14 +169,6 @@ def test_root_moves_continuously(time: float) -> None:
     assert float((out.root_pos[1] - out.root_pos[0])[:2].norm()) <= speed * step + 1e-4
 
 
-def test_shards_cover_the_dataset() -> None:
-    entries = [DatasetEntry(str(i), 1.0) for i in range(10)]
-    for world in (1, 3, 4, 10):
-        parts = [shard_entries(entries, rank, world) for rank in range(world)]
-        assert [entry for part in parts for entry in part] == entries
-    assert shard_entries(entries[:2], 1, 3) == entries[:2]
-
-
 def write_dataset(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "set.yaml"
     path.write_text(text)
@@ -189,13 +179,11 @@ def test_dataset(tmp_path: Path, humanoid: CharacterModel) -> None:
     for clip in golden_clips(load_golden("motion_multi"))[0]:
         save_clip(tmp_path / f"{clip.name}.npz", clip)
     names = sorted(path.stem for path in tmp_path.glob("*.npz"))
-    text = "motions:\n" + "".join(f"  - {{file: data/{name}.npz, weight: {i}}}\n" for i, name in enumerate(names))
+    text = "motions:\n" + "".join(f"  - {{file: {name}.npz, weight: {i}}}\n" for i, name in enumerate(names))
     path = write_dataset(tmp_path, text)
-    library = MotionLibrary.from_file(path, humanoid, resolve=lambda file: tmp_path / Path(file).name)
+    library = MotionLibrary.from_file(path, humanoid)
     assert library.names == names
     close(library.weights, np.arange(3) / 3, 1e-6)
-    part = MotionLibrary.from_file(path, humanoid, resolve=lambda f: tmp_path / Path(f).name, shard=(1, 3))
-    assert part.names == [names[1]]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +210,7 @@ def test_bad_dataset(tmp_path: Path, text: str, message: str) -> None:
 def test_weights_all_zero(tmp_path: Path, humanoid: CharacterModel) -> None:
     with pytest.raises(UserError, match="at least one must be above 0"):
         MotionLibrary.from_file(write_dataset(tmp_path, "motions: [{file: a.npz, weight: 0}]"), humanoid)
-    with pytest.raises(UserError, match="cannot read the dataset"):
+    with pytest.raises(UserError, match="no such file"):
         MotionLibrary.from_file(tmp_path / "none.yaml", humanoid)
 
 
