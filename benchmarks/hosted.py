@@ -24,10 +24,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mimickit_hydra.engines.hosted import HostedEngine
+from mimickit_hydra.engines.catalog import available_cores
 from mimickit_hydra.engines.interface import Engine, ObjectSpec, ResetState, SceneSpec
-from mimickit_hydra.engines.mujoco_physics import default_threads
 from mimickit_hydra.engines.registry import make_engine
+from mimickit_hydra.engines.subprocess.engine import HostedEngine
 
 HUMANOID = Path(__file__).parents[1] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
 EPISODE = 30  # control steps between restarts
@@ -37,7 +37,7 @@ HEIGHT = 0.882416  # m, standing
 def build(python: str, num_envs: int, args: argparse.Namespace) -> Engine:
     config = SimpleNamespace(
         engine_name="mujoco", python=python, control_mode="pos", control_freq=30, sim_freq=args.sim_freq,
-        num_threads=args.num_threads or default_threads(), iterations=100, ls_iterations=50, impratio=10.0,
+        num_threads=args.num_threads or available_cores(), iterations=100, ls_iterations=50, impratio=10.0,
     )  # fmt: skip
     scene = SceneSpec((ObjectSpec("humanoid", str(HUMANOID), start_pos=(0.0, 0.0, HEIGHT)),))
     return make_engine(config, scene, num_envs, "cpu")
@@ -123,7 +123,7 @@ def main() -> None:
         "ratio_quartiles": [round(quartiles[0], 3), round(quartiles[2], 3)],
         "command": command_cost(args),
         "load_average": round(os.getloadavg()[0], 1),
-        "cores": default_threads(),
+        "cores": available_cores(),
         "torch": torch.__version__,
         "machine": platform.machine(),
     }

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from mujoco import batch as mujoco_batch
 
+from mimickit_hydra.engines.catalog import available_cores
 from mimickit_hydra.engines.interface import ObjectSpec, ResetState, SceneSpec
-from mimickit_hydra.engines.mujoco_engine import MujocoEngine
-from mimickit_hydra.engines.mujoco_physics import default_threads
+from mimickit_hydra.engines.mujoco.engine import MujocoEngine
 
 HUMANOID = Path(__file__).parents[1] / "mimickit_hydra" / "data" / "assets" / "humanoid" / "humanoid.xml"
 EPISODE = 30  # control steps between restarts
@@ -105,7 +105,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)  # torch threads and physics threads on the same cores cost more than they bring
 
-    settings = Settings(args.control_freq, args.sim_freq, args.num_threads or default_threads())
+    settings = Settings(args.control_freq, args.sim_freq, args.num_threads or available_cores())
     scene = SceneSpec((ObjectSpec("humanoid", str(HUMANOID), start_pos=(0.0, 0.0, HEIGHT)),))
     engine = MujocoEngine(settings, scene, args.num_envs)
     targets = standing_targets(args.num_envs, engine.models[0].num_dofs)

@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from mujoco import batch as mujoco_batch
 
-from mimickit_hydra.adapter.build import Parts, build
-from mimickit_hydra.agents.comm import Comm
 from mimickit_hydra.config.compose import compose, to_run
+from mimickit_hydra.distributed import Comm
 from mimickit_hydra.envs.done import DONE_NULL
+from mimickit_hydra.training.build import Parts, build
 
 
 class Recorder:

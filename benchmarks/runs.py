@@ -148,19 +148,18 @@ def checkpoint(folder: Path, rounds: int) -> dict[str, Any]:
 def checkpoint_of(run_dir: Path, rounds: int, *overrides: str) -> dict[str, Any]:
     import torch
 
-    from mimickit_hydra.adapter.build import build
-    from mimickit_hydra.agents.comm import Comm
     from mimickit_hydra.config.compose import compose, to_run
-    from mimickit_hydra.runtime.checkpoint import list_checkpoints
-    from mimickit_hydra.runtime.processes import check_devices
-    from mimickit_hydra.runtime.signals import StopSignal
-    from mimickit_hydra.runtime.train import Trainer, TrainSettings
+    from mimickit_hydra.distributed import Comm
+    from mimickit_hydra.training.build import build
+    from mimickit_hydra.training.checkpoint import list_checkpoints
+    from mimickit_hydra.training.processes import check_devices
+    from mimickit_hydra.training.signals import StopSignal
+    from mimickit_hydra.training.train import Trainer
 
     torch.set_num_threads(1)  # as a run does
     run = to_run(compose([*overrides, "rand_seed=0", f"out_dir={run_dir}"]))
     parts = build(run, Comm(), check_devices(run.devices)[0])
-    settings = TrainSettings(run_dir, 1e9, 1e9, run.agent.iters_per_output, run.agent.test_episodes, False, "")
-    trainer = Trainer(parts.agent, parts.env, Comm(), parts.timers, settings, StopSignal())
+    trainer = Trainer(parts, run, run_dir, Comm(), StopSignal(), "")
     iterations, waits, writes = [], [], []
     parts.agent.train_iteration()
     for number in range(rounds + 1):
@@ -203,8 +202,8 @@ def report(folder: Path, rounds: int) -> dict[str, Any]:
 def make_runs(sweep: Path) -> None:
     """Ten settings with ten seeds each, as finished runs leave them."""
     from mimickit_hydra.config.compose import compose, resolved_yaml
-    from mimickit_hydra.runtime.loggers import TextLogger
-    from mimickit_hydra.runtime.state_file import FINISHED, RunState, write_state
+    from mimickit_hydra.runs.state import FINISHED, RunState, write_state
+    from mimickit_hydra.training.loggers import TextLogger
 
     draw = random.Random(0)
     names = ("Critic_Loss", "Actor_Loss", "Clip_Frac", "Train_Return", "Train_Episode_Length", "Wall_Time")

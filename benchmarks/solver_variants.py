@@ -1,4 +1,4 @@
-"""What a setting of Newton's solver costs, and what it does to a trained policy: every variant in one process.
+"""What a setting of the solver of newton or mjwarp costs and does to a trained policy: every variant in one process.
 
     python benchmarks/solver_variants.py --model-file RUN --num-envs 4096 --out benchmarks/results/h200_variants.json
     python benchmarks/solver_variants.py --variant "60 Hz: engine.sim_freq=60" --only "240 Hz;60 Hz"
@@ -48,7 +48,7 @@ COLUMNS = ("bare_samples_per_s", "rollout_samples_per_s", "solver_iterations", "
 def main() -> None:
     args = arguments()
     began = time.perf_counter()
-    import_engine("newton")
+    import_engine(args.engine)
     rows: list[dict[str, Any]] = []
     for name, overrides in chosen(args).items():
         if args.limit and time.perf_counter() - began > args.limit:
@@ -70,6 +70,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--engine", default="newton", help="newton or mjwarp")
     parser.add_argument("--num-envs", type=int, default=4096)
     parser.add_argument("--model-file", default="", help="run directory or model.pt of the policy to test")
     parser.add_argument("--episodes", type=int, default=0, help="of the test; 0: one an environment")
@@ -95,9 +96,9 @@ def chosen(args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
 
 
 def measure(args: argparse.Namespace, overrides: tuple[str, ...]) -> dict[str, Any]:
-    from mimickit_hydra.adapter.build import build
-    from mimickit_hydra.agents.comm import Comm
-    from mimickit_hydra.runtime.rng import seed_everything
+    from mimickit_hydra.distributed import Comm
+    from mimickit_hydra.training.build import build
+    from mimickit_hydra.training.rng import seed_everything
 
     device = torch.device(args.device)
     torch.set_num_threads(1)
@@ -129,18 +130,18 @@ def measure(args: argparse.Namespace, overrides: tuple[str, ...]) -> dict[str, A
 
 def configured(args: argparse.Namespace, overrides: tuple[str, ...]) -> Any:
     """The variant's run: of a run directory with what it was trained with, but for its engine's settings."""
-    from mimickit_hydra.adapter.sim2sim import runs_by_engine
     from mimickit_hydra.config.compose import compose, to_run
+    from mimickit_hydra.training.sim2sim import runs_by_engine
 
     words = (f"devices=[{args.device}]", f"num_envs={args.num_envs}", *args.overrides, *overrides)
     if Path(args.model_file).is_dir() and args.model_file:
-        return runs_by_engine(args.model_file, ["newton"], words)["newton"]
-    return to_run(compose(["engine=newton", *words]))
+        return runs_by_engine(args.model_file, [args.engine], words)[args.engine]
+    return to_run(compose([f"engine={args.engine}", *words]))
 
 
 def test(args: argparse.Namespace, parts: Any) -> dict[str, float]:
-    from mimickit_hydra.adapter.run import load_model
-    from mimickit_hydra.runtime.evaluate import evaluate
+    from mimickit_hydra.training.evaluate import evaluate
+    from mimickit_hydra.training.run import load_model
 
     load_model(parts, args.model_file)
     with tempfile.TemporaryDirectory() as folder:

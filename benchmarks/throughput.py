@@ -1,14 +1,17 @@
 """Samples per second of training, where the time goes, and the bare physics rate of the same engine in the same run.
 
     python benchmarks/throughput.py --engine newton --method all --num-envs 4096 --cells deepmimic:16384 --limit 28
-    python benchmarks/throughput.py --engine newton --devices cuda:0,cuda:1
+    python benchmarks/throughput.py --engine newton --devices 1,2,4,8
+    python benchmarks/throughput.py --cells deepmimic:4096,tracking:4096:character=g1_mjlab --devices 1,2
+    python benchmarks/throughput.py --engine mujoco --device cpu --num-envs 16 --devices 1,2,4
     python benchmarks/throughput.py --table benchmarks/results/h200_methods.json
 
 For every row: build time (s, with imports; by part in the JSON), memory (GB), one warm-up of several iterations
 (kernels, graphs), then the median of
 ``--iterations`` training iterations. "bare" steps the engine alone with noisy targets around the start pose and resets
-everything every 30 steps. With ``--devices`` every row is measured on the first of them and then on all, each with
-``--num-envs`` environments of its own. Prints a table and writes a JSON after every row. A row that takes longer than
+everything every 30 steps. With ``--devices`` every row is measured on that many GPUs, or processes of the CPU, each
+with ``--num-envs`` environments of its own, and says what averaging gradients costs and whether all ranks ended with
+the same parameters, bit for bit. Prints a table and writes a JSON after every row. A row that takes longer than
 ``--limit`` seconds measures fewer iterations, and gives up after twice that time.
 """
 
@@ -18,9 +21,9 @@ import argparse
 import contextlib
 import functools
 import gc
-import importlib
 import io
 import json
+import os
 import platform
 import signal
 import statistics
@@ -34,8 +37,11 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import several
+
 SPLIT = ("physics", "env", "reset", "policy", "update")
 METHODS = ("deepmimic", "amp", "add", "ase", "awr", "lcp", "smp")
+SAME = ("engine", "method", "num_envs", "overrides")  # of rows that differ in their devices alone
 FEWEST = 2  # iterations that are measured whatever the limit says
 
 
@@ -48,10 +54,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mimickit_throughput_") as folder:
         args.folder = folder
         for engine in args.engine.split(","):
-            for method, num_envs in cells(args):
-                for devices in worlds(args):
-                    rows.append(attempt(args, engine, method, num_envs, devices))
-                    compare(rows)
+            for method, num_envs, words in cells(args):
+                for count in args.devices:
+                    devices = several.devices_of(args.device, count)
+                    rows.append(attempt(args, engine, method, num_envs, words, devices))
+                    several.times_one(rows, SAME, lambda row: row.get("samples_per_s"))
                     print(json.dumps(rows[-1]), flush=True)
                     write(args, rows)
     print(table(rows))
@@ -60,11 +67,11 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", default="newton")
-    parser.add_argument("--method", default="deepmimic", help=f"all = {','.join(METHODS)}")
+    parser.add_argument("--method", default="", help=f"all = {','.join(METHODS)}; deepmimic if there are no --cells")
     parser.add_argument("--num-envs", default="4096", help="per device")
-    parser.add_argument("--cells", default="", help="further rows METHOD:NUM_ENVS, e.g. deepmimic:16384")
+    parser.add_argument("--cells", default="", help="further rows METHOD:NUM_ENVS[:OVERRIDE ...]")
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--devices", default="", help="compare one with all, e.g. cuda:0,cuda:1 or cpu,cpu")
+    parser.add_argument("--devices", type=several.counts, default=[1], help="how many, one after the other: 1,2,4,8")
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--warm", type=int, default=3, help="iterations before the measured ones")
     parser.add_argument("--bare-steps", type=int, default=90)
@@ -74,28 +81,31 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", default="")
     parser.add_argument("--table", nargs="+", default=[], metavar="JSON", help="print the table of these files")
     parser.add_argument("overrides", nargs="*", help="further overrides of the run, e.g. engine.sim_freq=120")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.table:
+        several.check_devices(parser, args.device, max(args.devices))
+    return args
 
 
-def cells(args: argparse.Namespace) -> list[tuple[str, int]]:
-    """(method, number of environments) of every row."""
-    methods = METHODS if args.method == "all" else args.method.split(",")
-    pairs = [(method, int(count)) for count in args.num_envs.split(",") for method in methods]
-    more = (text.partition(":") for text in args.cells.split(",") if text)
-    return pairs + [(method, int(count)) for method, _, count in more]
+def cells(args: argparse.Namespace) -> list[tuple[str, int, list[str]]]:
+    """(method, number of environments, overrides of its own) of every row."""
+    given = args.method or ("" if args.cells else "deepmimic")
+    methods = METHODS if given == "all" else [method for method in given.split(",") if method]
+    found = [(method, int(count), []) for count in args.num_envs.split(",") for method in methods]
+    for text in filter(None, args.cells.split(",")):
+        method, count, *words = text.split(":")
+        found.append((method, int(count), words))
+    return found
 
 
-def worlds(args: argparse.Namespace) -> list[list[str]]:
-    """The devices of each measurement of a row."""
-    devices = args.devices.split(",") if args.devices else [args.device]
-    return [devices[:1], devices] if len(devices) > 1 else [devices]
-
-
-def attempt(args: argparse.Namespace, engine: str, method: str, num_envs: int, devices: list[str]) -> dict[str, Any]:
+def attempt(
+    args: argparse.Namespace, engine: str, method: str, num_envs: int, words: list[str], devices: list[str]
+) -> dict[str, Any]:
     """A measured row, or one that says what went wrong: one row that fails must not cost the others."""
-    from mimickit_hydra.runtime.processes import launch
+    from mimickit_hydra.training.processes import launch
 
-    head = {"engine": engine, "method": method, "num_envs": num_envs, "devices": len(devices)}
+    overrides = [*words, *args.overrides]
+    head = {"engine": engine, "method": method, "num_envs": num_envs, "devices": len(devices), "overrides": overrides}
     try:
         with time_limit(2.0 * args.limit):
             more = prior(args, engine) if method == "smp" else ()
@@ -149,17 +159,18 @@ def measure(
     engine: str,
     method: str,
     num_envs: int,
+    overrides: list[str],
     devices: list[str],
 ) -> dict[str, Any]:
     """One row, in every process of it."""
-    from mimickit_hydra.adapter.build import build
     from mimickit_hydra.config.compose import compose, to_run
-    from mimickit_hydra.runtime.rng import seed_everything
+    from mimickit_hydra.training.build import build
+    from mimickit_hydra.training.rng import seed_everything
 
     if device.type == "cpu":
         torch.set_num_threads(1)
-    overrides = [f"engine={engine}", f"method={method}", f"devices=[{','.join(devices)}]", f"num_envs={num_envs}"]
-    run = to_run(compose([*overrides, *more, *args.overrides]))
+    words = [f"engine={engine}", f"method={method}", f"devices=[{','.join(devices)}]", f"num_envs={num_envs}"]
+    run = to_run(compose([*words, *more, *overrides]))
     seed_everything(comm.rank)
     before = memory(device)
     began = time.perf_counter()
@@ -181,7 +192,7 @@ def measure(
     problems = [staged.problem for staged in (agent._staged, agent._updates) if staged is not None and staged.problem]
     row = {
         "engine": engine, "method": method, "num_envs": num_envs, "devices": comm.world_size, "device": name_of(device),
-        "overrides": args.overrides, "steps_per_iter": agent.buffer.steps, "iterations": len(measured),
+        "overrides": overrides, "steps_per_iter": agent.buffer.steps, "iterations": len(measured),
         "samples_per_s": samples / train, "iteration_s": train, "rollout_s": rollout, "update_s": train - rollout,
         "first_iteration_s": seconds[0], "build_s": build_s, "build_parts_s": build_parts,
         "memory_gb": memory(device) - before,
@@ -190,7 +201,9 @@ def measure(
         "graph_problem": "; ".join(problems),
     }  # fmt: skip
     if comm.world_size > 1:
-        row["average_s"] = averaging(agent, device)
+        row["rollout_by_rank_s"] = several.by_rank(agent, rollout)
+        row |= several.averaging(agent, agent.train_iteration, functools.partial(wait, device))
+        row["parameters"] = several.equality(agent)
     else:
         row["bare_samples_per_s"] = bare(parts.engine, device, args.bare_steps)
         row["ratio"] = row["samples_per_s"] / row["bare_samples_per_s"]
@@ -207,41 +220,19 @@ def iterations(args: argparse.Namespace, agent: Any, device: torch.device, began
     """Seconds of each training iteration; with a limit, as many as fit into it and at least a few."""
     seconds: list[float] = []
     while len(seconds) < args.warm + args.iterations:
-        late = args.limit and agent.comm.world_size == 1 and time.perf_counter() - began > args.limit
-        if late and len(seconds) >= args.warm + FEWEST:
+        late = float(bool(args.limit) and time.perf_counter() - began > args.limit)
+        if max(several.by_rank(agent, late)) and len(seconds) >= args.warm + FEWEST:
             break
         seconds.append(timed(agent.train_iteration, device))
     return seconds
 
 
-def averaging(agent: Any, device: torch.device) -> float:
-    """Seconds an iteration spends in averaging gradients over processes, if nothing else goes on."""
-    before = {name: optimizer.steps for name, optimizer in agent.optimizers.items()}
-    agent.train_iteration()
-
-    def play() -> None:
-        for name, optimizer in agent.optimizers.items():
-            for _ in range(optimizer.steps - before[name]):
-                optimizer.average_grad()
-
-    play()
-    return timed(play, device)
-
-
-def compare(rows: list[dict[str, Any]]) -> None:
-    """How many times faster all devices are than one, into the last row."""
-    if len(rows) < 2 or any("error" in row for row in rows[-2:]):
-        return
-    one, all_ = rows[-2:]
-    same = all(one[key] == all_[key] for key in ("engine", "method", "num_envs"))
-    if same and one["devices"] == 1 < all_["devices"]:
-        all_["times_one"] = all_["samples_per_s"] / one["samples_per_s"]
-
-
 def import_engine(name: str) -> None:
     """Import the engine's module and its simulator, as building a run would, so that it can be timed."""
     gc.disable()
-    importlib.import_module(f"mimickit_hydra.engines.{name}_engine")
+    from mimickit_hydra.plugins import ENGINES
+
+    ENGINES[name].load()
     gc.enable()
 
 
@@ -323,9 +314,7 @@ def memory(device: torch.device) -> float:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return (total - free) / 1e9
-    import psutil
-
-    return float(psutil.Process().memory_info().rss) / 1e9
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE") / 1e9
 
 
 def name_of(device: torch.device) -> str:
@@ -334,13 +323,24 @@ def name_of(device: torch.device) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, one line a row."""
-    lines = [
-        "| engine | method | devices x envs | samples/s | bare physics | ratio | rollout s | update s | build s | GB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    several_too = any("parameters" in row for row in rows)
+    more = ["average, alone", "in iterations", "parameters equal"] if several_too else []
+    names = [
+        "engine",
+        "method",
+        "devices x envs",
+        "samples/s",
+        "bare physics",
+        "ratio",
+        "rollout s",
+        "update s",
+        "build s",
     ]
+    names += ["GB", *more]
+    lines = [f"| {' | '.join(names)} |", "| --- " * len(names) + "|"]
     for row in rows:
-        count = row.get("devices", 1)
-        head = f"| {row['engine']} | {row['method']} | {f'{count} x ' if count > 1 else ''}{row['num_envs']:,} |"
+        count, words = row.get("devices", 1), "".join(f" {word}" for word in row.get("overrides", []))
+        head = f"| {row['engine']} | {row['method']}{words} | {f'{count} x ' if count > 1 else ''}{row['num_envs']:,} |"
         if "error" in row:
             lines.append(f"{head} {row['error']} |")
             continue
@@ -349,8 +349,17 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"{head} {row['samples_per_s']:,.0f}{times} | {physics} | "
             f"{row['rollout_s']:.3f} | {row['update_s']:.3f} | {row['build_s']:.1f} | {row['memory_gb']:.1f} |"
+            + (averages(row) if several_too else "")
         )
     return "\n".join(lines)
+
+
+def averages(row: dict[str, Any]) -> str:
+    """The end of a row: what averaging takes of an iteration, and whether all ranks ended equal."""
+    if "parameters" not in row:
+        return "  |  |  |"
+    shares = f" {1e3 * row['average_s']:.1f} ms ({row['average_share']:.1%}) | {row['in_iteration_share']:.1%} |"
+    return f"{shares} {'yes' if row['parameters']['equal'] else 'NO'}, {len(row['parameters']['sha256'])} ranks |"
 
 
 def write(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
