@@ -40,6 +40,7 @@ from mimickit_hydra.training.run import load_model
 _PLACES = ("out_dir", "resume", "model_file", "data_root", "devices", "launch", "video")  # words that say where
 _GROUPS = ("method", "character", "motion", "env", "agent")
 _DECIDE = ("env.", "character.gains", "agent.model.", "engine.control_freq", "engine.sim_freq", "engine.control_mode")
+_SPEED = ("env.fuse",)  # decide nothing but how fast a training is
 
 
 @torch.no_grad()
@@ -161,7 +162,7 @@ def option_yaml(folder: Path) -> str:
     saved, config = read_run(folder), flatten(saved_config(folder))
     own = chosen_by("method", saved.choices["method"])
     options = {group: saved.choices[group] for group in _GROUPS if saved.choices[group] != own.get(group)}
-    decided = {key: value for key, value in config.items() if key.startswith(_DECIDE)}
+    decided = {key: value for key, value in config.items() if key.startswith(_DECIDE) and key not in _SPEED}
     values: dict[str, Any] = {}
     for recipe in groups()["recipe"].option_names():
         words = [f"{group}={option}" for group, option in {**options, "recipe": recipe}.items()]
@@ -182,6 +183,9 @@ def title(card: Mapping[str, Any]) -> str:
 
 
 def _result(metrics: Mapping[str, float]) -> str:
+    if "failed_clips" in metrics:  # returns of a set's clips are as long as the clips
+        whole = metrics["episodes"] - metrics["failed_clips"]
+        return f"{whole:.0f} of {metrics['episodes']:.0f} clips to their end"
     if metrics["return"] or metrics["return_std"]:
         return f"return {metrics['return']:.0f}"
     return f"episodes of {metrics['episode_seconds']:.1f} s"

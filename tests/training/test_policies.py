@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mimickit_hydra.config.models import find, models, read_card
 from mimickit_hydra.config.resolved import CONFIG_FILE
 from mimickit_hydra.errors import UserError
 from mimickit_hydra.foreign import read_torch
+from mimickit_hydra.training.policies import option_yaml, title
 from mimickit_hydra.training.weights import model_weights, whole_weights
 
 TINY = ["debug=tiny", "video=false", "num_envs=4", "rand_seed=1", "test_episodes=1", "engine.num_threads=1"]
@@ -61,6 +63,28 @@ def test_it_holds_what_acts_and_no_machine(root: Path) -> None:
     )
     assert card["metrics"]["mujoco"]["episodes"] == 2
     assert "left_out" in read_torch(folder / "model.pt")["agent"]
+
+
+def test_what_decides_speed_alone_is_no_part_of_a_choice(root: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(root / "data" / "models" / "tiny_amp", tmp_path / "tiny_amp")
+    plain = option_yaml(folder)
+    config = folder / CONFIG_FILE
+    config.write_text(
+        config.read_text().replace("fuse: false", "fuse: true").replace("global_obs: true", "global_obs: false")
+    )
+    assert option_yaml(folder) == plain + "  global_obs: false\n"  # after what else is its own of env
+
+
+def test_a_set_is_told_by_its_clips_and_a_clip_by_its_return() -> None:
+    card = {"motion": "some", "method": "amp", "metrics": {}}
+    assert title(card) == "some, amp: not tested"
+    of_a_set = {"return": 59.4, "return_std": 26.2, "episodes": 15, "failed_clips": 1}
+    of_a_clip = {"return": 284.5, "return_std": 2.4, "episodes": 256}
+    without_reward = {"return": 0.0, "return_std": 0.0, "episodes": 4, "episode_seconds": 9.96}
+    card["metrics"] = {"mujoco": of_a_set, "newton": of_a_clip, "mjwarp": without_reward}
+    assert title(card) == (
+        "some, amp: 14 of 15 clips to their end on mujoco, return 284 on newton, episodes of 10.0 s on mjwarp"
+    )
 
 
 def test_what_needs_all_networks_says_that_they_are_missing(root: Path, tmp_path: Path) -> None:
