@@ -3,6 +3,7 @@
     python benchmarks/lafan1.py g1/ --method tracking --seeds 0 --minutes 10 --out benchmarks/results/h100_lafan1.json
     python benchmarks/lafan1.py g1/ --method supermimic --keep out/lafan1 --train-only   # evaluate later
     python benchmarks/lafan1.py g1/ --method supermimic --keep out/lafan1
+    python benchmarks/lafan1.py g1/ --method supermimic --keep out/lafan1 --engine mujoco --device cpu   # elsewhere
     python benchmarks/lafan1.py g1/ --method supermimic --devices 1,2,4,8 --minutes 3 --keep out/lafan1
 
 The folder holds tables of 36 columns (.csv: root position m, quaternion xyzw, 29 joints rad; 30 rows a second). They
@@ -124,8 +125,8 @@ def robot() -> Any:
     return CharacterModel.from_file(str(resolve_data_file("data/assets/g1_mjlab/g1_mjlab.xml", [])))
 
 
-def composed(args: argparse.Namespace, seed: int, devices: list[str]) -> Any:
-    """The run that trains, as its dataclass."""
+def composed(args: argparse.Namespace, seed: int, devices: list[str], recipe: str = "") -> tuple[Any, str]:
+    """The run that trains, as its dataclass, and its recipe: the engine's own, unless one is given."""
     from mimickit_hydra.checks.check import validate
     from mimickit_hydra.config.compose import compose, to_run
     from mimickit_hydra.errors import UserError
@@ -133,15 +134,17 @@ def composed(args: argparse.Namespace, seed: int, devices: list[str]) -> Any:
     words = (
         f"method={args.method}", *METHODS[args.method], "character=g1_mjlab", f"engine={args.engine}",
         f"env.motion_file={args.clips}", f"num_envs={args.num_envs}", f"devices=[{','.join(devices)}]",
-        f"rand_seed={seed}",
+        f"rand_seed={seed}", *([f"recipe={recipe}"] if recipe else []),
         *args.overrides,
     )  # fmt: skip
     try:
-        run = to_run(compose(words))
+        found = compose(words, with_hydra=True)
+        chosen = str(found.hydra.runtime.choices["recipe"])
+        run = to_run(found)
         validate(run)
     except UserError as error:
         raise SystemExit(str(error)) from None
-    return run
+    return run, chosen
 
 
 # ---------------------------------------------------------------------------------------------------------- training
@@ -153,7 +156,8 @@ def learn(args: argparse.Namespace, seed: int, count: int, file: Path) -> None:
     from mimickit_hydra.training.processes import launch
 
     devices = several.devices_of(args.device, count)
-    found = launch(functools.partial(trained, run=composed(args, seed, devices), args=args), devices)
+    run, recipe = composed(args, seed, devices)
+    found = {**launch(functools.partial(trained, run=run, args=args), devices), "recipe": recipe}
     write_atomic(file, functools.partial(torch.save, found))
     where = f" on {count} devices" if count > 1 else ""
     print(f"seed {seed}{where}: {len(found['checkpoints'])} checkpoints in {found['seconds']:.0f} s", flush=True)
@@ -202,12 +206,10 @@ def judged(args: argparse.Namespace, seed: int, count: int, file: Path) -> dict[
 
     found = torch.load(file, map_location="cpu", weights_only=True)
     began, one = time.perf_counter(), several.devices_of(args.device, 1)
-    names, returns, failures = launch(
-        functools.partial(
-            played, run=composed(args, seed, one), models=[point["model"] for point in found["checkpoints"]]
-        ),
-        one,
-    )
+    # Another engine than the training's would choose other networks than its own.
+    run, _ = composed(args, seed, one, found.get("recipe", ""))
+    models = [point["model"] for point in found["checkpoints"]]
+    names, returns, failures = launch(functools.partial(played, run=run, models=models), one)
     curve = [
         {
             "iteration": point["iteration"], "seconds": point["seconds"], "samples": point["samples"],

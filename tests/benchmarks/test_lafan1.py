@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -19,6 +20,16 @@ def test_first_is_a_return_and_strict_three_without_a_failure(script) -> None:
     assert script.reached(curve) == (10.0, 70.0)
     assert script.reached(curve[:7]) == (10.0, None)
     assert script.reached(curve[:1]) == (None, None)
+
+
+def test_another_engine_tests_the_networks_that_were_trained(script, tmp_path: Path) -> None:
+    """A checkpoint of a GPU, with its recipe, where the engine's own recipe has other networks."""
+    clip = Path(script.__file__).resolve().parents[1] / "mimickit_hydra/data/motions/g1/g1_humanoid_walk.npz"
+    (tmp_path / clip.name).write_bytes(clip.read_bytes())
+    args = argparse.Namespace(method="supermimic", engine="mujoco", clips=tmp_path, num_envs=4, overrides=[])
+    (here, cpu), (there, mimickit) = (script.composed(args, 0, ["cpu"], recipe) for recipe in ("", "mimickit"))
+    assert (cpu, mimickit) == ("cpu", "mimickit")
+    assert (here.agent.model.world_net, there.agent.model.world_net) == ([256, 256], [1024, 1024, 1024])
 
 
 @pytest.mark.slow
