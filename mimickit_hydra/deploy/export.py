@@ -25,7 +25,7 @@ from mimickit_hydra.deploy.onnx_graph import PRECISIONS, narrowed, session_of, t
 from mimickit_hydra.deploy.scene import scene_of
 from mimickit_hydra.distributed import Comm
 from mimickit_hydra.engines.mujoco.engine import MujocoEngine
-from mimickit_hydra.envs.tasks.task import Task
+from mimickit_hydra.envs.tasks.task import GoalTask, Task
 from mimickit_hydra.errors import UserError, must_be_one_of
 from mimickit_hydra.files import write_text_atomic, write_wanted
 from mimickit_hydra.training.build import Parts, build
@@ -187,10 +187,11 @@ class Export:
         return graph, [i.name for i in graph.graph.input], ""
 
     def _judge(self, observer: Any) -> Any:
-        if observer is None or (self.task is not None and not self.task.goal_name):
+        task = self.task
+        if observer is None or not (task is None or isinstance(task, GoalTask)):
             return None
         inputs = [*names.STATE, "time_step", "last_actions", *names.OF_JUDGE]
-        module = Judge(self.moments, inputs, self.task)
+        module = Judge(self.moments, inputs, task)
         return self._graph(module, inputs, module.outputs, prune=True)
 
     def _graph(self, module: nn.Module, inputs: list[str], outputs: list[str], prune: bool = False) -> Any:

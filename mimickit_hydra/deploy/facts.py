@@ -14,7 +14,7 @@ from mimickit_hydra.config.schema import RunConfig
 from mimickit_hydra.deploy.format import FORMAT
 from mimickit_hydra.envs.imitation import CHARACTER, ImitationEnv
 from mimickit_hydra.envs.rows import ALL
-from mimickit_hydra.envs.tasks.task import Task
+from mimickit_hydra.envs.tasks.task import GoalTask, Task
 from mimickit_hydra.envs.track.env import TrackingEnv
 from mimickit_hydra.motion.rotations import quat_rotate_inv
 from mimickit_hydra.training.build import Parts
@@ -68,7 +68,7 @@ def facts_of(parts: Parts, run: RunConfig, clip: int, scene: dict[str, Any], fol
         "command_names": ["motion"] * follows + ([type(task).__name__.lower()] if task is not None else []),
         "command_size": task.obs_size if task is not None else 0,
         "goal_size": goal_size(task),
-        "goal_about_base": task is not None and task.goal_about_root,
+        "goal_about_base": isinstance(task, GoalTask) and task.goal_about_root,
         "latents": dict(parts.agent.policy_inputs).get("latents", 0),
         "latent_time": [getattr(run.agent, f"latent_time_{end}", 0.0) for end in ("min", "max")],
         "anchor_body_name": names[anchor],
@@ -104,7 +104,7 @@ def _clip_end(env: ImitationEnv, clip: int) -> float | None:
 
 def goal_size(task: Task | None) -> int:
     """How many numbers the goal of ``task`` has, if that is all there is to it."""
-    return int(getattr(task, task.goal_name).shape[-1]) if task is not None and task.goal_name else 0
+    return task.goal_size if isinstance(task, GoalTask) else 0
 
 
 def _starts(env: ImitationEnv, clip: int, task: Task | None, length: float) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def _starts(env: ImitationEnv, clip: int, task: Task | None, length: float) -> l
 
 def _goals(env: ImitationEnv, task: Task | None, length: float) -> list[dict[str, Any]]:
     """The goals of an episode that has just begun, drawn as the env draws them, each until its time (s)."""
-    if task is None or not task.goal_name:
+    if not isinstance(task, GoalTask):
         return []
     view = env._view(ALL)
     place = view.character.root_pos[:, :2] if task.goal_about_root else 0.0

@@ -19,7 +19,7 @@ from mimickit_hydra.envs.imitation import ImitationEnv
 from mimickit_hydra.envs.parts import Part
 from mimickit_hydra.envs.rows import ALL
 from mimickit_hydra.envs.state import CharacterState, View
-from mimickit_hydra.envs.tasks.task import Task
+from mimickit_hydra.envs.tasks.task import GoalTask, Task
 from mimickit_hydra.envs.track.env import TrackingEnv
 from mimickit_hydra.envs.track.frames import pose_of
 from mimickit_hydra.envs.track.mdp import Moment, Pose
@@ -183,7 +183,7 @@ class Judge(nn.Module):
     With a ``task`` whose goal is an input, also to what the policy sees of it next, the command ``[n, C]``.
     """
 
-    def __init__(self, moments: Moments, names: list[str], task: Task | None) -> None:
+    def __init__(self, moments: Moments, names: list[str], task: GoalTask | None) -> None:
         super().__init__()
         self._moments, self._names, self._task = moments, names, task
         self.outputs = ["reward", "failed", *["command"] * (task is not None)]
@@ -207,7 +207,7 @@ class Judge(nn.Module):
 
 
 @contextmanager
-def _aimed(task: Task, goal: Tensor, before: Tensor) -> Iterator[None]:
+def _aimed(task: GoalTask, goal: Tensor, before: Tensor) -> Iterator[None]:
     """Context in which ``task`` has this goal, and the root was ``before`` there one step ago."""
     given = {task.goal_name: goal, "prev_root_pos": before}
     kept = {name: getattr(task, name) for name in given}

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mimickit_hydra.engines.interface import ObjectState
-from mimickit_hydra.envs.parts import World
-from mimickit_hydra.envs.rows import ALL, Rows
+from mimickit_hydra.envs.rows import Rows
 from mimickit_hydra.envs.state import View
 from mimickit_hydra.envs.tasks.location_schema import LocationEnvConfig
 from mimickit_hydra.envs.tasks.task import (
     DIRECTION_EPS,
-    Task,
+    GoalTask,
     between,
     dot,
     heading_direction,
@@ -25,7 +22,7 @@ from mimickit_hydra.envs.tasks.task import (
 from mimickit_hydra.motion.rotations import heading
 
 
-class Location(Task):
+class Location(GoalTask):
     """The target is a point at a random distance and direction, replaced from time to time.
 
     Observation: the target relative to the root in the heading frame 2. Reward: closeness, speed towards it and
@@ -33,40 +30,17 @@ class Location(Task):
     """
 
     obs_size = 2
-
-    says_where_to_go = True
-    steerable = True
-    goal_name, goal_about_root = "target", True
-
-    @classmethod
-    def build(cls, config: LocationEnvConfig, world: World) -> Location:
-        return cls(config, world.engine.states[0], world.engine.control_dt)
-
-    def __init__(self, config: LocationEnvConfig, character: ObjectState, control_dt: float) -> None:
-        """``character`` is the engine's live state."""
-        self._config = config
-        self._character = character
-        self._dt = control_dt
-        num_envs = len(character.root_pos)
-        self.target = character.root_pos.new_zeros(num_envs, 2)  # m
-        self.change_time = character.root_pos.new_zeros(num_envs)  # s, when the next target comes
-        self.prev_root_pos = torch.zeros_like(character.root_pos)  # m, before the last step
-
-    def draw(self) -> Tensor:
-        """Uniform numbers ``[N, 3]``: distance, direction, time to the next change."""
-        return torch.rand(len(self.target), 3, device=self.target.device)
+    goal_name, goal_size, chances, goal_about_root = "target", 2, 3, True
+    target: Tensor  # [N, 2] m
+    _config: LocationEnvConfig
 
     def new_goal(self, view: View, u: Tensor) -> tuple[Tensor, Tensor]:
+        """From distance, direction and time to the next change."""
         c = self._config
         distance = between(c.tar_dist_min, c.tar_dist_max, u[:, 0])
         offset = distance.unsqueeze(-1) * unit_circle(2.0 * math.pi * u[:, 1])
         change_time = view.time + between(c.tar_change_time_min, c.tar_change_time_max, u[:, 2])
         return view.character.root_pos[:, :2] + offset, change_time
-
-    def restart(self, view: View, rows: Rows) -> None:
-        target, change_time = self.new_goal(view, rows.take(self.draw()))
-        rows.put(self.target, target)
-        rows.put(self.change_time, change_time)
 
     def steer(self, place: Tensor) -> None:
         self.target.copy_(place)
@@ -74,15 +48,6 @@ class Location(Task):
 
     def marks(self) -> dict[str, Tensor]:
         return {"target": torch.nn.functional.pad(self.target, (0, 1))}
-
-    def before_physics(self, command: Tensor, time: Tensor) -> None:
-        self.prev_root_pos.copy_(self._character.root_pos)
-
-    def update(self, view: View) -> None:
-        due = Rows(mask=view.time >= self.change_time)
-        target, change_time = self.new_goal(view, self.draw())
-        due.put(self.target, target)
-        due.put(self.change_time, change_time)
 
     def observe(self, view: View, rows: Rows) -> list[Tensor]:
         """Offset from the root to the target over the ground, in the heading frame: ``[n, 2]`` m."""
@@ -106,10 +71,3 @@ class Location(Task):
             + c.vel_reward_w * moving.masked_fill(arrived, 1.0)
             + c.face_reward_w * facing.masked_fill(arrived, 1.0)
         )
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"target": self.target.cpu().clone(), "change_time": self.change_time.cpu().clone()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        ALL.put(self.target, state["target"])
-        ALL.put(self.change_time, state["change_time"])

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mimickit_hydra.engines.interface import ObjectState
-from mimickit_hydra.envs.parts import World
-from mimickit_hydra.envs.rows import ALL, Rows
+from mimickit_hydra.envs.rows import Rows
 from mimickit_hydra.envs.state import View
 from mimickit_hydra.envs.tasks.steering_schema import SteeringEnvConfig
-from mimickit_hydra.envs.tasks.task import DIRECTION_EPS, Task, between, dot, heading_direction, turned, unit_circle
+from mimickit_hydra.envs.tasks.task import DIRECTION_EPS, GoalTask, between, dot, heading_direction, turned, unit_circle
 from mimickit_hydra.motion.rotations import heading
 
 DIRECTION, FACING, SPEED = slice(0, 2), slice(2, 4), 4  # columns of the goal
 
 
-class Steering(Task):
+class Steering(GoalTask):
     """The goal is a direction, a facing direction and a speed, replaced from time to time.
 
     Observation: direction in the heading frame 2, speed 1, facing direction in the heading frame 2. Reward: velocity
@@ -27,41 +24,18 @@ class Steering(Task):
     """
 
     obs_size = 5
-
-    says_where_to_go = True
-    steerable = True
-    goal_name = "goal"
-
-    @classmethod
-    def build(cls, config: SteeringEnvConfig, world: World) -> Steering:
-        return cls(config, world.engine.states[0], world.engine.control_dt)
-
-    def __init__(self, config: SteeringEnvConfig, character: ObjectState, control_dt: float) -> None:
-        """``character`` is the engine's live state."""
-        self._config = config
-        self._character = character
-        self._dt = control_dt
-        num_envs = len(character.root_pos)
-        self.goal = character.root_pos.new_zeros(num_envs, 5)  # direction, facing direction, speed (m/s)
-        self.change_time = character.root_pos.new_zeros(num_envs)  # s, when the next goal comes
-        self.prev_root_pos = torch.zeros_like(character.root_pos)  # m, before the last step
-
-    def draw(self) -> Tensor:
-        """Uniform numbers ``[N, 4]``: direction, facing direction, speed, time to the next change."""
-        return torch.rand(len(self.goal), 4, device=self.goal.device)
+    goal_name, goal_size, chances = "goal", 5, 4
+    goal: Tensor  # [N, 5]: direction, facing direction, speed (m/s)
+    _config: SteeringEnvConfig
 
     def new_goal(self, view: View, u: Tensor) -> tuple[Tensor, Tensor]:
+        """From direction, facing direction, speed and time to the next change."""
         c = self._config
         angle = between(-math.pi, math.pi, u[:, 0]) if c.rand_tar_dir else torch.zeros_like(u[:, 0])
         facing = between(-math.pi, math.pi, u[:, 1]) if c.rand_face_dir else angle
         speed = between(c.tar_speed_min, c.tar_speed_max, u[:, 2:3])
         change_time = view.time + between(c.tar_change_time_min, c.tar_change_time_max, u[:, 3])
         return torch.cat([unit_circle(angle), unit_circle(facing), speed], dim=-1), change_time
-
-    def restart(self, view: View, rows: Rows) -> None:
-        goal, change_time = self.new_goal(view, rows.take(self.draw()))
-        rows.put(self.goal, goal)
-        rows.put(self.change_time, change_time)
 
     def steer(self, place: Tensor) -> None:
         """Go there and look there, at a metre a second for each metre that it is away, within what is trained."""
@@ -78,15 +52,6 @@ class Steering(Task):
         ends = [start + torch.nn.functional.pad(vector, (0, 1)) for vector in flat]
         return {name: torch.stack([start, end], dim=1) for name, end in zip(("goal", "facing"), ends, strict=True)}
 
-    def before_physics(self, command: Tensor, time: Tensor) -> None:
-        self.prev_root_pos.copy_(self._character.root_pos)
-
-    def update(self, view: View) -> None:
-        due = Rows(mask=view.time >= self.change_time)
-        goal, change_time = self.new_goal(view, self.draw())
-        due.put(self.goal, goal)
-        due.put(self.change_time, change_time)
-
     def observe(self, view: View, rows: Rows) -> list[Tensor]:
         """Direction 2, speed 1 (m/s) and facing 2, in the heading frame: ``[n, 5]``."""
         goal, angle = rows.take(self.goal), -heading(view.character.root_rot)
@@ -101,10 +66,3 @@ class Steering(Task):
         moving = torch.where(forward, torch.exp(-c.reward_steering_vel_scale * dot(error, error)), 0.0)
         facing = dot(goal[:, FACING], heading_direction(view.character.root_rot)).clamp(min=0.0)
         return c.reward_steering_tar_w * moving + c.reward_steering_face_w * facing
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"goal": self.goal.cpu().clone(), "change_time": self.change_time.cpu().clone()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        ALL.put(self.goal, state["goal"])
-        ALL.put(self.change_time, state["change_time"])
