@@ -14,7 +14,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 from mimickit_hydra.errors import UserError
@@ -46,6 +46,15 @@ def check_plain_file(path: Path) -> int:
     return found.st_size
 
 
+def open_plain(path: Path) -> BinaryIO:
+    """A plain file, open to be read. UserError for what is none or cannot be opened: a pipe would wait for ever."""
+    check_plain_file(path)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise UserError(f"{path}: {_reason(error)}") from None
+
+
 def _reason(error: OSError) -> str:
     return "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
 
@@ -68,9 +77,8 @@ def read_bytes(path: Path, at_most: int = MAX_TEXT) -> bytes:
 
 def sha256_of(file: Path) -> str:
     """The hash of a plain file's content, as hexadecimal digits. UserError if it cannot be read."""
-    check_plain_file(file)
     try:
-        with open(file, "rb") as content:
+        with open_plain(file) as content:
             digest = hashlib.sha256()
             while block := content.read(1 << 20):
                 digest.update(block)
@@ -288,7 +296,7 @@ def check_archive(path: Path, at_most: int | None = None) -> list[str]:
     size = check_plain_file(path)
     if size == 0:
         raise UserError(f"{path}: is empty")
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         instead = stands_for(file.read(1000))
     if instead:
         raise UserError(f"{path}: is {instead}")

@@ -92,7 +92,14 @@ def test_what_is_no_plain_file(tmp_path: Path) -> None:
     (tmp_path / "device").symlink_to("/dev/zero")
     (tmp_path / "circle").symlink_to("circle")
     for name, message in {**kinds, "nothing": "no such file", "x" * 300: "cannot be read"}.items():
-        for read in (foreign.read_bytes, foreign.check_archive, foreign.read_torch, foreign.read_xml):
+        for read in (
+            foreign.read_bytes,
+            foreign.open_plain,
+            foreign.sha256_of,
+            foreign.check_archive,
+            foreign.read_torch,
+            foreign.read_xml,
+        ):
             refused(tmp_path / name, read, message)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimickit_hydra.errors import UserError
-from mimickit_hydra.foreign import check_plain_file
+from mimickit_hydra.foreign import open_plain
 from mimickit_hydra.sweeps.report import shown
 from mimickit_hydra.waiting import waiting_for
 
@@ -109,8 +109,7 @@ def _cause(run: Run) -> str:
 
 def _print_rest(output: Path, position: int | None) -> int:
     """Print what was written after ``position``, or the end of the file, and return where it ends now."""
-    check_plain_file(output)
-    with open(output, "rb") as file:
+    with open_plain(output) as file:
         size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - _TAIL) if position is None else min(position, size))
         text, end = file.read(), file.tell()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimickit_hydra.errors import UserError
-from mimickit_hydra.foreign import check_plain_file
+from mimickit_hydra.foreign import open_plain
 from mimickit_hydra.sweeps.report import brief, duration, shown
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def _doing(run: Run, jobs: Jobs) -> str:
 def logged_samples(run_dir: Path) -> int | None:
     """Samples in the last complete row of the log; reads the two ends of the file only."""
     try:
-        check_plain_file(run_dir / "log.txt")
-        with open(run_dir / "log.txt", "rb") as file:
+        with open_plain(run_dir / "log.txt") as file:
             header = file.readline().split()
             file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - 16384))
             rows = file.read().split(b"\n")[:-1]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.errors import UserError
+from mimickit_hydra.foreign import open_plain
 from mimickit_hydra.mimickit import bridge_child
 from mimickit_hydra.mimickit.checkout import Checkout
 from mimickit_hydra.training.signals import StopSignal
@@ -177,10 +178,10 @@ def _last_printed(output: Path) -> str:
 
 def _tail(output: Path, size: int = 1 << 16) -> list[str]:
     try:
-        with open(output, "rb") as file:
+        with open_plain(output) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             return file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
+    except (UserError, OSError):
         return []
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.errors import UserError
-from mimickit_hydra.foreign import check_plain_file, read_json
+from mimickit_hydra.foreign import open_plain, read_json
 from mimickit_hydra.runs.lock import holder_elsewhere
 from mimickit_hydra.runs.manifest import Sweep, SweepRun
 from mimickit_hydra.runs.state import FAILED, FINISHED, RUNNING, STOPPED, RunState, read_state, update_state
@@ -149,9 +149,8 @@ def _why(run_dir: Path, code: int, found: RunState) -> str:
 def last_line(path: Path) -> str:
     """The last line that is not blank; empty where there is none."""
     try:
-        check_plain_file(path)
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - 8192))
+        with open_plain(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
             lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
     except (UserError, OSError):
         return ""

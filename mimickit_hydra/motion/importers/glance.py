@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mimickit_hydra.errors import UserError
-from mimickit_hydra.foreign import check_plain_file, read_bytes
+from mimickit_hydra.foreign import check_plain_file, open_plain, read_bytes
 
 _HEAD = 65536  # bytes
 _MOST = 2**29  # bytes of a file of which all is looked at
@@ -31,8 +31,7 @@ class Glance:
     def head(self) -> bytes:
         """The first 64 KB."""
         try:
-            check_plain_file(self.path)
-            with open(self.path, "rb") as file:
+            with open_plain(self.path) as file:
                 return file.read(_HEAD)
         except (UserError, OSError):
             return b""
