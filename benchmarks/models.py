@@ -2,7 +2,7 @@
 
     python benchmarks/models.py OUT [NAME ...] [--at-once 1] [--gpus 0,1] [OVERRIDE ...]
 
-Each is one command of ours, which stands on its card; those of ``engine=newton`` need a GPU, the others a core. OUT
+Each is one command of ours, which stands on its card; those of ``newton`` and ``mjwarp`` need a GPU, the others a core. OUT
 gets a folder a policy with its weights, config, card and log, and ``models.tar.gz`` of them all.
 """
 
@@ -29,6 +29,9 @@ CPU = "engine.num_threads=1 max_minutes=100"  # one core each; all of a machine'
 MODELS = {
     "humanoid_walk": "",  # the first command there is: eight minutes on all cores
     "humanoid_run": f"{CPU} motion=humanoid_run max_samples=4e6",
+    "humanoid_fifteen": (
+        "experiment=fifteen_clips engine=mjwarp compute=gpu_fast env.fuse=true agent.iters_per_output=400 max_minutes=9"
+    ),
     "humanoid_getup": f"{CPU} motion=humanoid_getup_faceup max_samples=2e6",
     "humanoid_spinkick": f"{GPU} motion=humanoid_spinkick max_samples=3e7",
     "humanoid_cartwheel": f"{CPU} motion=humanoid_cartwheel max_samples=4e6",
