@@ -2,8 +2,8 @@
 
     python benchmarks/models.py OUT [NAME ...] [--at-once 1] [--gpus 0,1] [OVERRIDE ...]
 
-Each is one command of ours, which stands on its card; those of ``newton`` and ``mjwarp`` need a GPU, the others a core. OUT
-gets a folder a policy with its weights, config, card and log, and ``models.tar.gz`` of them all.
+Each is one command of ours, which stands on its card; those of ``newton`` and ``mjwarp`` need a GPU, the others a core.
+OUT gets a folder a policy with its weights, config, card and log, and ``models.tar.gz`` of them all.
 """
 
 from __future__ import annotations
