@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mimickit_hydra.errors import UserError
+
 _FILES = {"mimickit": "model.pt", "onnx": "policy.onnx"}
 
 
@@ -17,7 +19,11 @@ def add_parser(subparsers: Any) -> None:
         description="Write policy, critic, further networks and normalisers of a run as MimicKit's model.pt, or the "
         "policy with all that a controller has to know as one ONNX file, a model card beside it; see docs/deploy.md.",
     )
-    parser.add_argument("source", metavar="RUN", help="run directory (its best checkpoint is taken) or one checkpoint")
+    parser.add_argument(
+        "source",
+        metavar="RUN",
+        help="run directory (its best checkpoint is taken), one checkpoint, or model=NAME (mimickit models)",
+    )
     parser.add_argument("--to", choices=tuple(_FILES), default="mimickit", help="the program that is to read it")
     parser.add_argument(
         "-o", "--output", default="", help="file to write, or folder to put it in (model.pt, policy.onnx)"
@@ -38,18 +44,29 @@ def run(args: argparse.Namespace) -> int:
         return _onnx(args, target)
     from mimickit_hydra.mimickit.export import export_model
 
-    found = export_model(Path(args.source), target)
+    found = export_model(_source(args.source), target)
     for line in found.warnings:
         print(f"warning: {line}", file=sys.stderr)
     print(f"{target}: weights of {found.path}")
     return 0
 
 
+def _source(text: str) -> Path:
+    """The run or checkpoint, or the folder of a trained policy that is named. UserError for a name that is none."""
+    from mimickit_hydra.config.models import find, models
+
+    if text.startswith("model="):
+        return find(text.removeprefix("model=")).folder
+    if not Path(text).exists() and text in {model.name for model in models()}:
+        raise UserError(f"{text}: no such run; the trained policy of this name is model={text}")
+    return Path(text)
+
+
 def _onnx(args: argparse.Namespace, target: Path) -> int:
     from mimickit_hydra.deploy.export import export_policy
 
     done = export_policy(
-        Path(args.source), target, form=args.form, precision=args.precision, clip=args.clip, words=args.overrides
+        _source(args.source), target, form=args.form, precision=args.precision, clip=args.clip, words=args.overrides
     )
     if done.note:
         print(f"warning: {done.note}; mimickit play cannot play the file", file=sys.stderr)
