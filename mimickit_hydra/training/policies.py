@@ -185,7 +185,7 @@ def title(card: Mapping[str, Any]) -> str:
 def _result(metrics: Mapping[str, float]) -> str:
     if "failed_clips" in metrics:  # returns of a set's clips are as long as the clips
         whole = metrics["episodes"] - metrics["failed_clips"]
-        return f"{whole:.0f} of {metrics['episodes']:.0f} clips to their end"
+        return f"{whole:.0f} of {metrics['episodes']:.0f} clips"
     if metrics["return"] or metrics["return_std"]:
         return f"return {metrics['return']:.0f}"
     return f"episodes of {metrics['episode_seconds']:.1f} s"
