@@ -46,10 +46,6 @@ class Imagination:
         if env.sensing.line is not None or env.sensing.frames is not None:
             raise UserError(f"{_WHO}, and this one shows the past: leave out the delay or the history of observations")
         self._env, self._layout = env, layout
-        if env.sensing.line is not None or env.sensing.frames is not None:
-            raise UserError(
-                f"{_WHO}, and env.observations have a history or a delay, which no state tells; leave it out"
-            )
         self._showing = [part for part in env.parts if part.obs_size and not part.privileged]
         self.own, self.shown, self.of_reference = self._columns()
         self._order = torch.argsort(torch.cat([self.own, self.shown]))
