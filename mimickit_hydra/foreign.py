@@ -61,11 +61,11 @@ def _reason(error: OSError) -> str:
 
 def read_bytes(path: Path, at_most: int = MAX_TEXT) -> bytes:
     """The content of a plain file. UserError where there is none, it is too large, or another one is in its place."""
-    size = check_plain_file(path)
-    if size > at_most:
-        raise UserError(f"{path}: has {size:,} bytes; at most {at_most:,} are read")
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > at_most:
+                raise UserError(f"{path}: has {size:,} bytes; at most {at_most:,} are read")
             data = file.read(at_most)
     except OSError as error:
         raise UserError(f"{path}: {_reason(error)}") from None

@@ -82,7 +82,7 @@ def test_a_set_is_told_by_its_clips_and_a_clip_by_its_return() -> None:
     of_a_clip = {"return": 284.5, "return_std": 2.4, "episodes": 256}
     without_reward = {"return": 0.0, "return_std": 0.0, "episodes": 4, "episode_seconds": 9.96}
     card["metrics"] = {"mujoco": of_a_set, "newton": of_a_clip, "mjwarp": without_reward}
-    assert title(card) == ("some, amp: 14 of 15 clips on mujoco, return 284 on newton, episodes of 10.0 s on mjwarp")
+    assert title(card) == "some, amp: 14 of 15 clips on mujoco, return 284 on newton, episodes of 10.0 s on mjwarp"
 
 
 def test_what_needs_all_networks_says_that_they_are_missing(root: Path, tmp_path: Path) -> None:
