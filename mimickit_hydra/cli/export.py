@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mimickit_hydra.errors import UserError
+from mimickit_hydra.cli.named import find_policy
 
 _FILES = {"mimickit": "model.pt", "onnx": "policy.onnx"}
 
@@ -44,29 +44,18 @@ def run(args: argparse.Namespace) -> int:
         return _onnx(args, target)
     from mimickit_hydra.mimickit.export import export_model
 
-    found = export_model(_source(args.source), target)
+    found = export_model(find_policy(args.source), target)
     for line in found.warnings:
         print(f"warning: {line}", file=sys.stderr)
     print(f"{target}: weights of {found.path}")
     return 0
 
 
-def _source(text: str) -> Path:
-    """The run or checkpoint, or the folder of a trained policy that is named. UserError for a name that is none."""
-    from mimickit_hydra.config.models import find, models
-
-    if text.startswith("model="):
-        return find(text.removeprefix("model=")).folder
-    if not Path(text).exists() and text in {model.name for model in models()}:
-        raise UserError(f"{text}: no such run; the trained policy of this name is model={text}")
-    return Path(text)
-
-
 def _onnx(args: argparse.Namespace, target: Path) -> int:
     from mimickit_hydra.deploy.export import export_policy
 
     done = export_policy(
-        _source(args.source), target, form=args.form, precision=args.precision, clip=args.clip, words=args.overrides
+        find_policy(args.source), target, form=args.form, precision=args.precision, clip=args.clip, words=args.overrides
     )
     if done.note:
         print(f"warning: {done.note}; mimickit play cannot play the file", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Finds the characters and clips that commands are given, by name or as a file."""
+"""Finds the characters, clips and policies that commands are given, by name or as a file."""
 
 from __future__ import annotations
 
@@ -58,3 +58,24 @@ def find_clip(name: str, character: str) -> Path:
             raise UserError(f"{name}: a dataset ({file}); name one of its clips")
         return resolve_data_file(file)
     return resolve_data_file(name)
+
+
+def find_policy(text: str) -> Path:
+    """A run or checkpoint, or for ``model=NAME`` the folder of that trained policy. UserError for an unknown name."""
+    from mimickit_hydra.config.models import find, models
+
+    if text.startswith("model="):
+        return find(text.removeprefix("model=")).folder
+    if not Path(text).exists() and text in {model.name for model in models()}:
+        raise UserError(f"{text}: no such run; the trained policy of this name is model={text}")
+    return Path(text)
+
+
+def make_results_folder(text: str) -> Path:
+    """The folder for what is found out about a policy: its run directory, or ``outputs/NAME`` for ``model=NAME``."""
+    folder = Path("outputs", text.removeprefix("model=")) if text.startswith("model=") else Path(text).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror or error})") from None
+    return folder

@@ -50,6 +50,39 @@ def test_axes_are_those_of_the_engine() -> None:
         robustness.parse_axes("mass,weight")
 
 
+def test_a_trained_policy_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["robustness", "model=humanoid_walk", "vary=push", "test_episodes=1", "env.episode_length=0.2"]) == 0
+    out = Path("outputs", "humanoid_walk")
+    rows = json.loads((out / "robustness.json").read_text())["humanoid_walk"]
+    assert [row["value"] for row in rows] == list(robustness.AXES["push"].values)
+    assert capsys.readouterr().out.endswith(f"{out / 'robustness.json'}\n{out / 'robustness.png'}\n")
+
+
+@pytest.mark.parametrize("words", [["robustness"], ["sim2sim", "engine=mujoco"]])
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("model=humanoid_walc", "model: found 'humanoid_walc', must be one of"),
+        ("humanoid_walk", "humanoid_walk: no such run; the trained policy of this name is model=humanoid_walk"),
+        ("model=humanoid_walk", "outputs/humanoid_walk: cannot be made"),
+    ],
+)
+def test_what_cannot_be_is_said_before_a_test(
+    words: list[str], policy: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").write_text("in the way")
+    assert main([words[0], policy, *words[1:]]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(message)
+    assert said.err.count("\n") == 1
+    assert "testing" not in said.out
+
+
 @pytest.mark.slow
 def test_the_command_writes_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"

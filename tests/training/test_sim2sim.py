@@ -69,6 +69,15 @@ def test_the_command(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (trained / "sim2sim.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_trained_policy_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["engine=mujoco", "test_episodes=1", "num_envs=1", "env.episode_length=0.2"]
+    assert main(["sim2sim", "model=humanoid_walk", *words]) == 0
+    out = Path("outputs", "humanoid_walk")
+    assert json.loads((out / "sim2sim.json").read_text())["trained_on"] == "mujoco"
+    assert sorted(path.name for path in out.iterdir()) == ["sim2sim", "sim2sim.json", "sim2sim.png"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(engine_problem("newton")), reason=engine_problem("newton") or "-")
 def test_the_other_engine(trained: Path) -> None:
