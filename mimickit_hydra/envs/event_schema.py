@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mimickit_hydra.config.fields import Rule, at_least, one_of, setting, wrong
-from mimickit_hydra.envs.term_schema import read_params
+from mimickit_hydra.envs.term_schema import read_entry, read_params
 from mimickit_hydra.errors import UserError, must_be_one_of
 from mimickit_hydra.plugins import ENGINES, ENVS, EVENTS, Entry
 
@@ -37,13 +36,7 @@ def read_events(env: Any) -> list[EventConfig]:
 
 
 def _read(key: str, name: str, given: Any) -> EventConfig:
-    if not isinstance(given, Mapping):
-        raise wrong(key, given, "a table of parameters, {} for none, or null to leave it out")
-    values = dict(given)
-    called = str(values.pop("term", name))  # the same event twice, under two names
-    if called not in EVENTS:
-        raise must_be_one_of(key, called, list(EVENTS))
-    entry = EVENTS[called]
+    entry, values = read_entry(key, name, given, EVENTS)
     moments = entry.facts["when"]
     when = values.pop("when", moments[0])
     if when not in moments:

@@ -59,13 +59,7 @@ def read_table(env: Any, key: str, kind: str) -> list[TermConfig]:
 
 
 def _read(key: str, name: str, given: Any, registry: Registry) -> TermConfig:
-    if not isinstance(given, Mapping):
-        raise wrong(key, given, "a table of parameters, {} for none; null leaves the term out")
-    values = dict(given)
-    called = str(values.pop("term", name))  # the same term twice, under two names
-    if called not in registry:
-        raise must_be_one_of(key, called, list(registry))
-    entry = registry[called]
+    entry, values = read_entry(key, name, given, registry)
     weight = values.pop("weight", 1.0) if registry is REWARDS else 1.0
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
         raise wrong(f"{key}.weight", weight, "a number")
@@ -79,6 +73,21 @@ def _read(key: str, name: str, given: Any, registry: Registry) -> TermConfig:
         raise wrong(f"{key}.history", history, "a whole number from 1 to 100")
     params = read_params(key, entry, values, "term", "noise", "history")
     return TermConfig(name, entry, params, 1.0, None if noise is None else float(noise), history)
+
+
+def read_entry(key: str, name: str, given: Any, registry: Registry) -> tuple[Entry, dict[str, Any]]:
+    """The entry that ``term`` in the table ``given`` names, or else ``name``, and the rest of the table.
+
+    With ``term`` the same entry is there twice, under two names. UserError, naming ``key``, for what is no table or is
+    not registered.
+    """
+    if not isinstance(given, Mapping):
+        raise wrong(key, given, "a table of parameters, {} for none, or null to leave it out")
+    values = dict(given)
+    called = str(values.pop("term", name))
+    if called not in registry:
+        raise must_be_one_of(key, called, list(registry))
+    return registry[called], values
 
 
 def read_params(key: str, entry: Entry, values: Mapping[str, Any], *others: str) -> Any:
