@@ -66,7 +66,13 @@ VECTOR = Rule(lambda value: len(value) == 3 and all(map(math.isfinite, value)), 
 
 
 def setting(
-    default: Any = MISSING, rule: Rule | None = None, unit: str = "", help: str = "", *, up_to: str = ""
+    default: Any = MISSING,
+    rule: Rule | None = None,
+    unit: str = "",
+    help: str = "",
+    *,
+    up_to: str = "",
+    speed_alone: bool = False,
 ) -> Any:
     """A field of a config dataclass.
 
@@ -76,8 +82,9 @@ def setting(
         unit: of the number, such as ``s`` or ``m/s``.
         help: what it is, for ``mimickit explain`` and the page of the method.
         up_to: the name of another field of the same dataclass that it must not exceed.
+        speed_alone: it decides how fast something is computed, and nothing of what comes out.
     """
-    metadata = {"rule": rule, "unit": unit, "help": help, "up_to": up_to}
+    metadata = {"rule": rule, "unit": unit, "help": help, "up_to": up_to, "speed_alone": speed_alone}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -97,6 +104,12 @@ def declared(cfg: Any, key: str) -> tuple[type, dataclasses.Field[Any]] | None:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return None
     return next(((kind, field) for field in dataclasses.fields(kind) if field.name == name), None)
+
+
+def is_speed_alone(cfg: Any, key: str) -> bool:
+    """Whether the dotted ``key`` of a composed config decides how fast something is computed, and nothing else."""
+    found = declared(cfg, key)
+    return found is not None and bool(found[1].metadata.get("speed_alone"))
 
 
 def check_fields(config: Any, prefix: str = "") -> None:

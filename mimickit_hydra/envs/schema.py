@@ -45,7 +45,9 @@ class CharEnvConfig:
         True, help="the policy sees the character's whole state; false: env.observations, and the value function all"
     )
     camera_mode: str = setting("track", one_of("still", "track"), help="of the video")
-    fuse: bool = setting(False, help="compile observations, rewards and restarts into few kernels, for a minute, once")
+    fuse: bool = setting(
+        False, help="compile observations, rewards and restarts into few kernels, for a minute, once", speed_alone=True
+    )
 
     def check(self) -> None:
         """UserError where the policy would see nothing of the character, or in axes that it does not know."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mimickit_hydra.agents.agent import Agent
 from mimickit_hydra.config.compose import as_text, compose, flatten
+from mimickit_hydra.config.fields import is_speed_alone
 from mimickit_hydra.config.groups import groups
 from mimickit_hydra.config.models import CARD, MODEL, read_card
 from mimickit_hydra.config.overrides import parse
@@ -40,7 +41,6 @@ from mimickit_hydra.training.run import load_model
 _PLACES = ("out_dir", "resume", "model_file", "data_root", "devices", "launch", "video")  # words that say where
 _GROUPS = ("method", "character", "motion", "env", "agent")
 _DECIDE = ("env.", "character.gains", "agent.model.", "engine.control_freq", "engine.sim_freq", "engine.control_mode")
-_SPEED = ("env.fuse",)  # decide nothing but how fast a training is
 
 
 @torch.no_grad()
@@ -162,12 +162,14 @@ def option_yaml(folder: Path) -> str:
     saved, config = read_run(folder), flatten(saved_config(folder))
     own = chosen_by("method", saved.choices["method"])
     options = {group: saved.choices[group] for group in _GROUPS if saved.choices[group] != own.get(group)}
-    decided = {key: value for key, value in config.items() if key.startswith(_DECIDE) and key not in _SPEED}
+    decided = {key: value for key, value in config.items() if key.startswith(_DECIDE)}
     values: dict[str, Any] = {}
     for recipe in groups()["recipe"].option_names():
         words = [f"{group}={option}" for group, option in {**options, "recipe": recipe}.items()]
-        given = flatten(compose(words), resolve=True)
-        values |= {key: value for key, value in decided.items() if given.get(key) != value}
+        composed = compose(words)
+        given = flatten(composed, resolve=True)
+        others = [key for key, value in decided.items() if given.get(key) != value]
+        values |= {key: decided[key] for key in others if not is_speed_alone(composed, key)}
     tree = OmegaConf.create({})
     for key, value in {"model_file": f"data/models/{folder.name}", **dict(sorted(values.items()))}.items():
         OmegaConf.update(tree, key, as_text(value))

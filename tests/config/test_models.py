@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mimickit_hydra.config.compose import compose, flatten, to_run
+from mimickit_hydra.config.fields import is_speed_alone
 from mimickit_hydra.config.models import CARD, MODEL, find, models, read_card
 from mimickit_hydra.config.paths import bundled_data
 from mimickit_hydra.config.resolved import saved_config
@@ -24,9 +25,16 @@ def test_what_is_composed_is_what_it_was_trained_for(name: str) -> None:
     run = to_run(compose(["mode=test", f"model={name}"]))
     assert run.model_file == f"data/models/{name}"
     for recipe in ("cpu", "fast", "mimickit"):
-        composed = flatten(compose(["mode=test", f"model={name}", f"recipe={recipe}"]), resolve=True)
-        decided = {key: value for key, value in trained.items() if key.startswith(DECIDED) and key != "env.fuse"}
+        cfg = compose(["mode=test", f"model={name}", f"recipe={recipe}"])
+        composed = flatten(cfg, resolve=True)
+        decided = {key: trained[key] for key in trained if key.startswith(DECIDED) and not is_speed_alone(cfg, key)}
         assert {key: composed.get(key) for key in decided} == decided
+
+
+@pytest.mark.parametrize("env", ["deepmimic", "tracking"])
+def test_env_fuse_alone_decides_nothing_but_speed(env: str) -> None:
+    cfg = compose([f"env={env}"])
+    assert [key for key in flatten(cfg) if is_speed_alone(cfg, key)] == ["env.fuse"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -71,7 +71,9 @@ class TrackingEnvConfig:
     rewards: dict[str, Any] = setting({}, help="by name, each with its weight per second and parameters")
     terminations: dict[str, Any] = setting({}, help="by name, each with its parameters")
     events: dict[str, Any] = setting({}, help="what differs between environments and happens to them; randomization.md")
-    fuse: bool = setting(False, help="compile observations, rewards and restarts into few kernels, for a minute, once")
+    fuse: bool = setting(
+        False, help="compile observations, rewards and restarts into few kernels, for a minute, once", speed_alone=True
+    )
     log_tracking_error: bool = setting(True, help="measure the distance to the reference in tests")
     camera_mode: str = setting("track", one_of("still", "track"), help="of the video")
     visualize_ref_char: bool = setting(True, help="the reference stands beside the character in the video")
