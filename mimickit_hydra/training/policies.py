@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,11 @@ from mimickit_hydra.distributed import Comm
 from mimickit_hydra.envs.env import Env
 from mimickit_hydra.errors import UserError
 from mimickit_hydra.files import write_text_atomic
-from mimickit_hydra.foreign import read_json, read_text, sha256_of
+from mimickit_hydra.foreign import read_json, sha256_of
 from mimickit_hydra.runs.log_table import read_log
 from mimickit_hydra.runs.rebase import chosen_by
 from mimickit_hydra.runs.saved import read_run
-from mimickit_hydra.runs.snapshot import freeze, parse_frozen
+from mimickit_hydra.runs.snapshot import Frozen, freeze, read_frozen
 from mimickit_hydra.training import sim2sim
 from mimickit_hydra.training.build import build
 from mimickit_hydra.training.checkpoint import save_model
@@ -87,26 +87,26 @@ def write_policy(run_dir: Path, run: RunConfig, out: Path, licence: str) -> Path
 
     Matrices are stored with 16 bits: half the size, and a rounding far smaller than what exploration added.
     """
+    frozen, saved = read_frozen(run_dir / CONFIG_FILE), read_run(run_dir)
     with build(run, Comm(), torch.device(run.devices[0]), num_envs=1) as parts:
         found = load_model(parts, str(run_dir), alone=True)
         parts.env.reset()
         weights = acting_weights(parts.agent, parts.env)
         left_out = [name for name in parts.agent.net.state_dict() if name not in weights]
     small = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
-    config = portable_config(run_dir)
+    config = portable_config(frozen, saved.choices)
     out.mkdir(parents=True, exist_ok=True)
     save_model(out / MODEL, {"agent": {"model": small, "left_out": left_out}, "config": config})
     write_text_atomic(out / CONFIG_FILE, config)
-    write_card(out, {**facts(run_dir), "licence": licence, "sha256": sha256_of(out / MODEL), "metrics": {}})
+    about = facts(run_dir, frozen.run, words_of(frozen.overrides or saved.overrides))
+    write_card(out, {**about, "licence": licence, "sha256": sha256_of(out / MODEL), "metrics": {}})
     return found
 
 
-def portable_config(run_dir: Path) -> str:
+def portable_config(frozen: Frozen, choices: Mapping[str, str]) -> str:
     """The config of a run without the places of the machine that it ran on."""
-    path = run_dir / CONFIG_FILE
-    frozen = parse_frozen(read_text(path), path)
     run = dataclasses.replace(frozen.run, out_dir=None, resume=None, model_file=None, data_root=[])
-    return freeze(run, read_run(run_dir).choices, words_of(frozen.overrides)).text
+    return freeze(run, choices, words_of(frozen.overrides)).text
 
 
 def words_of(overrides: list[str]) -> list[str]:
@@ -114,22 +114,19 @@ def words_of(overrides: list[str]) -> list[str]:
     return [text for text in overrides if parse(text).key not in _PLACES]
 
 
-def facts(run_dir: Path) -> dict[str, Any]:
+def facts(run_dir: Path, run: RunConfig, words: Sequence[str]) -> dict[str, Any]:
     """What a card says of the training: command, seed, machine, versions, samples and minutes."""
-    path = run_dir / CONFIG_FILE
-    frozen = parse_frozen(read_text(path), path)
     versions = read_json(run_dir / "versions.json")
     log = read_log(run_dir / "log.txt")
-    words = words_of(frozen.overrides or read_run(run_dir).overrides)
-    if frozen.run.rand_seed is not None and not any(text.startswith("rand_seed=") for text in words):
-        words.append(f"rand_seed={frozen.run.rand_seed}")
+    if run.rand_seed is not None and not any(text.startswith("rand_seed=") for text in words):
+        words = [*words, f"rand_seed={run.rand_seed}"]
     return {
         "command": " ".join(["python train.py", *words]),
-        "method": frozen.run.method.name,
-        "character": frozen.run.character.name,
-        "motion": frozen.run.motion.name,
-        "trained_on": frozen.run.engine.engine_name,
-        "seed": frozen.run.rand_seed,
+        "method": run.method.name,
+        "character": run.character.name,
+        "motion": run.motion.name,
+        "trained_on": run.engine.engine_name,
+        "seed": run.rand_seed,
         "samples": int(log["Samples"][-1]),
         "minutes": round(60 * float(log["Wall_Time"][-1]), 2),
         "hardware": (versions.get("gpus") or [versions.get("cpu")])[0],
