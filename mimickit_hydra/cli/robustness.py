@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +65,16 @@ def _is_policy(word: str) -> bool:
     return word.startswith("model=") or "=" not in word or Path(word).expanduser().is_dir()
 
 
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """What table and picture call the policies: their folders, with as many of those above as tell them apart."""
+    paths = [Path(os.path.abspath(folder.expanduser())).parts for folder in folders]
+    for count in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(path[-count:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
+
+
 def _prepare(
     folders: list[Path], own: dict[str, str], others: list[str]
 ) -> tuple[dict[tuple[str, str], RunConfig], list[str]]:
@@ -76,7 +88,7 @@ def _prepare(
 
     wanted = robustness.parse_axes(own["vary"]) if "vary" in own else list(robustness.AXES)
     runs = {}
-    for folder in folders:
+    for folder, name in zip(folders, names_of(folders), strict=True):
         engines = sim2sim.parse_engines(own.get("engine", sim2sim.trained_engine(str(folder))))
         words = [f"test_episodes={EPISODES}", *others]
         for engine, run in sim2sim.runs_by_engine(str(folder), engines, words).items():
@@ -85,7 +97,7 @@ def _prepare(
             if lacking and "vary" in own:
                 raise UserError(f"vary: engine={engine} cannot vary {', '.join(lacking)}; it can {', '.join(able)}")
             wanted = [axis for axis in wanted if axis in able]
-            runs[folder.name, engine] = run
+            runs[name, engine] = run
     for run in runs.values():
         validate(robustness.prepared(run, wanted))
     return runs, wanted

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mimickit_hydra.cli.main import main
+from mimickit_hydra.cli.robustness import names_of
 from mimickit_hydra.config.compose import compose, to_run
 from mimickit_hydra.distributed import Comm
 from mimickit_hydra.envs.events import Delay
@@ -48,6 +49,23 @@ def test_axes_are_those_of_the_engine() -> None:
     assert robustness.axes_of("isaac_gym") == ["delay", "push", "noise"]
     with pytest.raises(UserError, match="vary: found 'weight'"):
         robustness.parse_axes("mass,weight")
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["runs/plain", "runs/randomized/"], ["plain", "randomized"]),
+        (["a/run", "b/run", "a/other"], ["a/run", "b/run", "a/other"]),
+        (["."], ["here"]),
+        (["../here", "."], ["here", "here"]),
+    ],
+)
+def test_policies_are_told_apart(
+    folders: list[str], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert names_of([Path(folder) for folder in folders]) == names
 
 
 def test_a_trained_policy_by_name(
