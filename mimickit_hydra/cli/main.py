@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     """The arguments of a subcommand; overrides may stand after its options too, where argparse expects no more."""
     args, left = parser.parse_known_args(arguments)
-    words = getattr(args, "overrides", getattr(args, "launch", None))
+    words = getattr(args, "overrides", None)
     if isinstance(words, list) and not any(text.startswith("-") for text in left):
         words += left
     elif left:

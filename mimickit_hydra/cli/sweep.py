@@ -32,8 +32,14 @@ def add_parser(subparsers: Any) -> None:
         help="run what is missing or failed",
         description="Run what is missing, stopped or failed in a sweep, from its checkpoints where there are any.",
     )
-    resume.add_argument("dir", help="the sweep's directory, which holds sweep.yaml")
-    resume.add_argument("launch", nargs="*", help="other settings than before: launch=slurm launch.time=2880 ...")
+    resume.add_argument("dir", metavar="DIR", help="the sweep's directory, which holds sweep.yaml")
+    resume.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="launch=NAME",
+        help="where and how to run them, if not as before: launch=slurm, launch.time=2880, ...",
+    )
     resume.add_argument("-j", "--jobs", type=int, help="run them here, so many at a time, whatever launch= was")
     parser.set_defaults(run=run)
 
@@ -42,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: must be 1 or more")
     with lasting():
-        return resume(Path(args.dir), args.launch, jobs=args.jobs)
+        return resume(Path(args.dir), args.overrides, jobs=args.jobs)
 
 
 def start(overrides: Sequence[str], source: Source) -> int:

@@ -138,7 +138,12 @@ def test_overrides_stand_before_or_after_options(line: str) -> None:
 
 
 def test_so_do_the_settings_of_a_sweep_that_goes_on() -> None:
-    assert parsed(make_parser(), ["sweep", "resume", "DIR", "-j", "2", "launch=local"]).launch == ["launch=local"]
+    assert parsed(make_parser(), ["sweep", "resume", "DIR", "-j", "2", "launch=local"]).overrides == ["launch=local"]
+
+
+@pytest.mark.parametrize(("line", "needed"), [("sweep resume", "DIR")])
+def test_only_what_is_needed_is_called_missing(line: str, needed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"the following arguments are required: {needed}; see" in error_of(capsys, *line.split())
 
 
 @pytest.mark.parametrize("line", ["explain x --no method=amp", "list engine=mujoco --no", "report a --no"])

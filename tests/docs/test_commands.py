@@ -80,9 +80,12 @@ def test_what_follows_mimickit_composes() -> None:
     for place, words in commands("mimickit"):
         if "..." in words or any(word.startswith("[") for word in words):
             continue
-        words = [word for word in getattr(parser.parse_args(words), "overrides", None) or () if "=" in word]
+        args = parser.parse_args(words)
+        words = [word for word in getattr(args, "overrides", None) or () if "=" in word]
         if not words or any(map(PLACEHOLDER.search, words)) or any(word.startswith("prior.") for word in words):
             continue
+        if args.command == "sweep" and not words[0].startswith("launch="):  # on top of where it was launched
+            words = ["launch=slurm", *words]
         found[tuple(words)] = place
     for overrides, place in found.items():
         composes(place, [written_out(word) for word in overrides])
