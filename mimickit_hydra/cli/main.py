@@ -42,7 +42,7 @@ def parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Na
     args, left = parser.parse_known_args(arguments)
     words = getattr(args, "overrides", None)
     if isinstance(words, list) and not any(text.startswith("-") for text in left):
-        words += left
+        args.overrides = [*words, *left]  # words may be the default that all calls share
     elif left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     return args

@@ -28,7 +28,13 @@ def add_parser(subparsers: Any) -> None:
         description="Fit a diffusion model to windows of the clips, as method=smp shows them.",
     )
     train.add_argument("dir", metavar="DIR", help="a new directory for model and configuration")
-    train.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="motion=..., character=..., prior.KEY=VALUE")
+    train.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="OVERRIDE",
+        help="motion=..., character=..., prior.KEY=VALUE",
+    )
 
     sample = actions.add_parser("sample", help="write motion that a prior makes up as clips")
     sample.add_argument("dir", metavar="DIR", help="what prior train wrote")

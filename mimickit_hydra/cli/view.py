@@ -28,7 +28,9 @@ def add_parser(subparsers: Any) -> None:
         help="a run directory, a checkpoint or model.pt, model=NAME (mimickit models), an exported FILE.onnx; a clip "
         "or set, by its file or name; a character or its MJCF",
     )  # fmt: skip
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for a policy: engine=newton, motion=... ")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="for a policy: engine=newton, motion=... "
+    )
     parser.add_argument("--character", default="", metavar="NAME", help="of a clip (that of its name, or humanoid)")
     add_address(parser)
     parser.set_defaults(run=run)

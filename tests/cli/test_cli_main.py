@@ -141,7 +141,16 @@ def test_so_do_the_settings_of_a_sweep_that_goes_on() -> None:
     assert parsed(make_parser(), ["sweep", "resume", "DIR", "-j", "2", "launch=local"]).overrides == ["launch=local"]
 
 
-@pytest.mark.parametrize(("line", "needed"), [("sweep resume", "DIR")])
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("export", "RUN"),
+        ("models pack", "RUN, NAME"),
+        ("prior train", "DIR"),
+        ("sweep resume", "DIR"),
+        ("view", "WHAT"),
+    ],
+)
 def test_only_what_is_needed_is_called_missing(line: str, needed: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"the following arguments are required: {needed}; see" in error_of(capsys, *line.split())
 
