@@ -134,10 +134,10 @@ def race(
         from mimickit_hydra.motion.clip import load_clip
 
         policy = runner.get_inference_policy(device=device)
-        obs, _ = test_env.reset()
         failed = torch.zeros(episodes, dtype=torch.bool, device=device)
         steps = int(load_clip(clip).length / test_env.unwrapped.step_dt) - 1
-        with torch.inference_mode():
+        with torch.inference_mode():  # the reset too: what one test has stepped no other may change outside of it
+            obs, _ = test_env.reset()
             for _ in range(steps):
                 obs, *_ = test_env.step(policy(obs))
                 failed |= test_env.unwrapped.termination_manager.terminated
