@@ -111,6 +111,16 @@ def test_the_fast_preset_changes_the_learning_of_a_gpu_alone() -> None:
     assert changed.actor_optimizer.type == "SGD"
 
 
+@pytest.mark.parametrize("preset", ["light", "robot"])
+def test_randomize_has_its_events_and_noise_with_every_method(preset: str) -> None:
+    words = ["env=tracking", "character=g1_mjlab", f"randomize={preset}"]
+    tracking, imagined = (to_run(compose([*words, f"method={name}"])).env for name in ("tracking", "supermimic"))
+    assert imagined.events == tracking.events
+    assert imagined.observations["joint_pos"]["noise"] is None  # as sensor_noise has it, and without it none
+    plain = to_run(compose([*words[:2], "method=supermimic"])).env
+    assert set(plain.events.values()) == {None}
+
+
 def test_every_value_of_a_preset_says_why() -> None:
     for path in [conf_dir() / "compute/cpu.yaml", *sorted((conf_dir() / "recipe").rglob("*.yaml"))]:
         before = ""
