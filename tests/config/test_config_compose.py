@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mimickit_hydra.agents.schema import PPOAgentConfig
+from mimickit_hydra.checks.compatibility import check_pairs
 from mimickit_hydra.config.compose import compose, resolved_yaml, to_run
 from mimickit_hydra.config.fields import check_fields
 from mimickit_hydra.config.groups import groups
@@ -119,6 +120,16 @@ def test_randomize_has_its_events_and_noise_with_every_method(preset: str) -> No
     assert imagined.observations["joint_pos"]["noise"] is None  # as sensor_noise has it, and without it none
     plain = to_run(compose([*words[:2], "method=supermimic"])).env
     assert set(plain.events.values()) == {None}
+
+
+def test_what_ppo_needs_in_an_env_goes_to_no_other_agent() -> None:
+    ppo = to_run(compose(["method=deepmimic", "recipe=cpu"]))
+    assert (ppo.env.action_about, ppo.agent.model.action_std) == ("reference", 0.035)
+    for agent in ("adaptive_ppo", "awr", "lcp", "supermimic"):
+        run = to_run(compose(["method=deepmimic", "recipe=cpu", f"agent={agent}"]))
+        alone = to_run(compose([f"agent={agent}", "recipe=mimickit"]))
+        assert (run.env.action_about, run.agent.model.action_std) == ("default", alone.agent.model.action_std)
+        check_pairs(run)
 
 
 def test_every_value_of_a_preset_says_why() -> None:
