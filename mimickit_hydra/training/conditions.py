@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mimickit_hydra.agents.agent import Agent
 from mimickit_hydra.config.compose import leaves
-from mimickit_hydra.config.overrides import parse
+from mimickit_hydra.config.overrides import parse, quote
 from mimickit_hydra.config.schema import RunConfig
 from mimickit_hydra.errors import UserError
 from mimickit_hydra.runs.files import FileRecord
@@ -32,6 +32,20 @@ _NO_CONDITION = (
     "env.camera_mode",
     "env.ref_char_offset",
     "env.visualize_ref_char",
+)
+
+# What an action is and what an observation shows: weights fit other values of these too, but mean something else
+_MEANING = (
+    "engine.control_mode",
+    "engine.control_freq",
+    "env.zero_center_action",
+    "env.action_about",
+    "env.action_scale",
+    "env.global_obs",
+    "env.key_bodies",
+    "env.anchor_body",
+    "env.num_phase_encoding",
+    "env.tar_obs_steps",
 )
 
 
@@ -114,6 +128,18 @@ def refuse_overruled(
                 f"{where}: agent.{key}: found {now[key]}, but the loaded weights go on with {then[key]}; leave it out, "
                 f"or train anew with it: --from {where.partition('=')[2]} agent.{key}={now[key]}"
             )
+
+
+def other_meaning(run: RunConfig, trained: RunConfig, words: list[str]) -> str:
+    """What actions and observations of ``run`` mean other than where the weights come from, but for what the user's
+    ``words`` say; empty if nothing does."""
+    given = {parse(text).key for text in words}
+    now, then = (
+        dict(leaves({"env": dataclasses.asdict(config.env), "engine": dataclasses.asdict(config.engine)}))
+        for config in (run, trained)
+    )
+    keys = [key for key in _MEANING if key in now and key in then and now[key] != then[key] and key not in given]
+    return ", ".join(f"{key}={quote(then[key])}, here {quote(now[key])}" for key in keys)
 
 
 def _overruled(agent: Agent, model: Mapping[str, Tensor], old: Any, new: Any) -> bool:

@@ -33,7 +33,7 @@ from mimickit_hydra.training.checkpoint import (
     read_best,
     refuse_other_processes,
 )
-from mimickit_hydra.training.conditions import config_of, refuse_overruled
+from mimickit_hydra.training.conditions import config_of, other_meaning, refuse_overruled
 from mimickit_hydra.training.outside import is_first_process, outside_task
 from mimickit_hydra.training.processes import check_devices, launch
 from mimickit_hydra.training.rng import seed_everything
@@ -371,7 +371,7 @@ def load_model(
     """Put weights into the agent: a run directory's best, one of our checkpoints, or a MimicKit ``model.pt``.
 
     ``alone``: only this one of several processes does so. With ``run`` it is refused that the weights overrule a value
-    that the user's ``words`` give it.
+    that the user's ``words`` give it, and said where actions or observations mean another thing without such a word.
     """
     found = model_weights(Path(model_file))
     for line in found.warnings:
@@ -380,6 +380,8 @@ def load_model(
     trained = config_of(found.config) if run is not None else None
     if run is not None and trained is not None:
         refuse_overruled(f"model_file={model_file}", parts.agent, weights, run, trained, words or [])
+        if (other := other_meaning(run, trained, words or [])) and parts.agent.comm.is_root:
+            print(f"note: model_file={model_file}: trained with {other}; a policy knows only what it was trained with")
     try:
         parts.agent.load_model_state_dict(weights, alone=alone)
     except UserError as error:

@@ -15,7 +15,7 @@ from mimickit_hydra.runs.files import parse_files, record_files
 from mimickit_hydra.runs.repeat import expand
 from mimickit_hydra.runs.state import read_state
 from mimickit_hydra.training.checkpoint import load_checkpoint
-from mimickit_hydra.training.conditions import conditions, differing
+from mimickit_hydra.training.conditions import conditions, differing, other_meaning
 
 SMALL = [
     "num_envs=4",
@@ -89,6 +89,16 @@ def test_another_clip_lasts(folder: Path, capsys) -> None:
     assert main(["resume=run", "max_samples=192", f"env.motion_file={clip}"]) == 0
     assert "note: env.motion_file, files: another than before, so new episodes begin" in capsys.readouterr().out
     assert to_run(compose(expand(["mode=test", "model_file=run"]))).env.motion_file == str(clip)
+
+
+def test_weights_of_another_composition_say_what_means_something_else(folder: Path, capsys) -> None:
+    nets = [f"agent.model.{net}=fc_2layers_256units" for net in ("actor_net", "critic_net")]
+    words = [*SMALL, *TWO_ITERATIONS, *nets, "recipe=mimickit", "model_file=run", "out_dir=warm"]
+    assert main(words) == 0
+    line = "note: model_file=run: trained with env.action_about=reference, here default; "
+    assert line in capsys.readouterr().out
+    before, now = (to_run(compose(given)) for given in (["recipe=cpu"], ["recipe=mimickit"]))
+    assert other_meaning(before, before, []) == other_meaning(now, before, ["env.action_about=default"]) == ""
 
 
 def test_conditions_are_values_that_matter(tmp_path: Path, monkeypatch) -> None:
