@@ -11,10 +11,11 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: Sequence[str], count: int = 3) -> list[str]:
-    """The known names most like ``name``: those that end in it first, then by similarity."""
+    """The known names most like ``name``: its other spelling first, those that end in it, then by similarity."""
     name = str(name)[:200]  # of a file, perhaps
     leaf = name.rsplit(".", 1)[-1]
     same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == leaf and key != name]
+    same_leaf = [key for key in known if key.casefold() == name.casefold() and key != name] + same_leaf
     close = difflib.get_close_matches(name, known, n=count, cutoff=0.6)
     by_leaf = {key.rsplit(".", 1)[-1]: key for key in reversed(list(known))}
     close += [by_leaf[near] for near in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.75)]

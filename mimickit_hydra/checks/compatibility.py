@@ -51,11 +51,11 @@ def _check_motion(run: RunConfig) -> None:
 
 def _check_agent_env(run: RunConfig) -> None:
     agent, env = AGENTS[run.agent.agent_name], ENVS[run.env.env_name]
-    if run.env.rewards and getattr(run.agent, "task_reward_weight", None) == 0:
-        raise wrong("agent.task_reward_weight", 0.0, "more than 0: it weighs env.rewards")
     if not fits(agent, env):
         drives = ", ".join(other.name for other in ENVS.entries() if fits(agent, other))
         raise UserError(f"env={env.name}: the agent {agent.name} cannot drive it; it drives {drives}")
+    if run.env.rewards and getattr(run.agent, "task_reward_weight", None) == 0:
+        raise wrong("agent.task_reward_weight", 0.0, "more than 0: it weighs env.rewards")
     if getattr(run.agent, "probe_share", 0.0) > 0.0 and not getattr(run.env, "rand_reset", True):
         raise wrong("agent.probe_share", run.agent.probe_share, "0 with env.rand_reset=false: all episodes begin alike")
     if getattr(run.env, "action_about", "default") != "default":

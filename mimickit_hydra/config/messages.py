@@ -14,7 +14,7 @@ from mimickit_hydra.config.roots import find, shown
 from mimickit_hydra.config.typed import Scalar
 from mimickit_hydra.errors import UserError, nearest, suggestion
 
-_OVERRIDE_OF = re.compile(r"Could not override '([^']+)'")
+_OVERRIDE_OF = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
 _IN_FILE = re.compile(r"^In '([^']+)'(?:: (\w+) raised)?")
 _FULL_KEY = re.compile(r"^\s*full_key: (\S+)", re.MULTILINE)
 _BAD_VALUE = re.compile(
@@ -22,7 +22,7 @@ _BAD_VALUE = re.compile(
 )
 _MERGED = re.compile(r"^Error merging override ([^=\n]+)=(.*)$", re.MULTILINE)
 _NO_LIST = re.compile(r"is not a ListConfig")
-_NO_TABLE = re.compile(r"Cannot assign \w+ to Dict")
+_NO_TABLE = re.compile(r"Cannot assign \w+ to Dict|Invalid type assigned: \w+ is not a subclass")
 _LONG = 2000  # characters of a line
 _TYPE_NAMES = {
     "Integer": "a whole number",
@@ -134,7 +134,7 @@ def _composition_error(error: BaseException, overrides: Sequence[str]) -> str:
         current = current.__cause__
     text = "\n".join(str(part) for part in chain)
     if match := _OVERRIDE_OF.search(text):
-        return _unknown_key(match.group(1), overrides)
+        return _unknown_key(_deepest(match.group(1), overrides), overrides)
     if line := _wrong_sign(text, overrides):
         return line
     where = ""
@@ -220,6 +220,17 @@ def _wrong_sign(text: str, overrides: Sequence[str]) -> str:
     return ""
 
 
+def _deepest(key: str, overrides: Sequence[str]) -> str:
+    """``key``, or below it the first unknown key of the table that an override gives it: ``agent={typ: x}``."""
+    word = find_word(key, overrides)
+    if word is None or not isinstance(word.value, dict):
+        return key
+    from mimickit_hydra.config.compose import leaves
+
+    known = set(known_keys(overrides))
+    return next((leaf for leaf, _ in leaves(word.value, f"{key}.") if leaf not in known), key)
+
+
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     from mimickit_hydra.config.groups import groups
 
@@ -248,7 +259,7 @@ def _first_unknown(key: str, known: Sequence[str]) -> tuple[str, str]:
 def _near_key(key: str, known: Sequence[str]) -> str:
     from mimickit_hydra.config.groups import groups
 
-    near_groups = difflib.get_close_matches(key, list(groups()), n=1, cutoff=0.6) if "." not in key else []
+    near_groups = nearest(key, list(groups()), count=1) if "." not in key else []
     near = list(dict.fromkeys(near_groups + nearest(key, known)))[:3]
     if near:
         return f"; nearest: {', '.join(near)}"

@@ -25,6 +25,8 @@ COMPOSITION = [
         "engine=newtn: no such option; nearest: newton; allowed: isaac_gym, isaac_lab, mjwarp, mujoco, newton",
     ),
     ("method=deepmimc", "method=deepmimc: no such option; nearest: deepmimic; allowed: add, amp"),
+    ("method=Amp", "method=Amp: no such option; nearest: amp; allowed: add, amp"),
+    ("METHOD=amp", "METHOD: unknown key; nearest: method"),
     ("motion=humanoid_wlak", "motion=humanoid_wlak: no such option; nearest: humanoid_walk; allowed: g1_"),
     ("debug=smok", "debug=smok: no such option; nearest: smoke; allowed: fast, smoke, tiny"),
     ("agent=null", "agent=null: this group needs an option; allowed: adaptive_ppo, add, amp"),
@@ -46,6 +48,9 @@ COMPOSITION = [
     ("agent.actor_optimiser.learning_rate=1e-4", "agent.actor_optimiser: unknown key; nearest: agent.actor_optimizer"),
     ("agnet.discount=0.9", "agnet: unknown key; nearest: agent"),
     ("optimizer.learning_rate=1", "optimizer.learning_rate: unknown key; nearest: agent.actor_optimizer.learning_rate"),
+    ("agent={discont:0.9}", "agent.discont: unknown key; nearest: agent.discount"),
+    ("agent.model=foo", "agent.model: found foo, must be a table"),
+    ("~discont", "discont: unknown key; nearest: agent.discount"),
     ("engine.newkey=1", "engine.newkey: unknown key"),
     (
         "humanoid_jump",
@@ -161,6 +166,7 @@ VALUES = [
     ("devices=[cpu,'cuda:0']", "must be all cpu or all cuda"),
     ("agent.agent_name=PPG", "agent.agent_name: found 'PPG', must be one of PPO, AdaptivePPO, AWR, LCP, AMP"),
     ("env.env_name=amp", "env=amp: the agent PPO cannot drive it; it drives deepmimic"),
+    ("method=add env=tracking", "env=tracking: the agent ADD cannot drive it; it drives add"),
     ("method=amp agent=ppo", "env=amp: the agent PPO cannot drive it"),
     ("method=smp env=view_motion", "env=view_motion: the agent SMP cannot drive it; it drives smp, task_location"),
     (
