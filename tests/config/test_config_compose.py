@@ -132,6 +132,11 @@ def test_what_ppo_needs_in_an_env_goes_to_no_other_agent() -> None:
         check_pairs(run)
 
 
+def test_the_fast_preset_leaves_what_learns_in_another_way_than_ppo_its_own_settings() -> None:
+    words = ["method=supermimic", "engine=newton"]
+    assert to_run(compose([*words, "compute=gpu_fast"])).agent == to_run(compose(words)).agent
+
+
 def test_every_value_of_a_preset_says_why() -> None:
     for path in [conf_dir() / "compute/cpu.yaml", *sorted((conf_dir() / "recipe").rglob("*.yaml"))]:
         before = ""
