@@ -20,6 +20,7 @@ import gc
 import importlib.util
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -96,8 +97,17 @@ def attempt(args: argparse.Namespace, part: str, name: str, num_envs: int, measu
     return {**row, "device": name_of(torch.device(args.device))}
 
 
+@functools.cache
 def has_mjlab() -> bool:
-    return importlib.util.find_spec("mjlab") is not None
+    """Whether mjlab is there; one that cannot be imported ends this before anything is measured."""
+    if importlib.util.find_spec("mjlab") is None:
+        return False
+    # in a process of its own, so that ours are measured without it
+    words = [sys.executable, "-c", "import mjlab.tasks, mjlab.envs, mjlab.rl, mjlab.sim"]
+    found = subprocess.run(words, capture_output=True, text=True)
+    if found.returncode:
+        raise SystemExit(f"mjlab is installed but cannot be imported: {found.stderr.strip().splitlines()[-1]}")
+    return True
 
 
 # ----------------------------------------------------------------------------------------------------- bare physics
