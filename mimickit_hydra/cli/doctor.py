@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mimickit_hydra.cli.overrides import add_overrides
 from mimickit_hydra.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
         "With overrides: also at the run they compose, its files, its engine and the preset it comes from. The exit "
         "code is 0 if the engine (the default one without overrides) and the run can be used, 1 if not.",
     )
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as on train.py's command line")
+    add_overrides(parser, "OVERRIDE", "as on train.py's command line")
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
     parser.add_argument("--smoke", action="store_true", help="also test the run for two episodes (debug=smoke)")
     parser.add_argument("--no-step", action="store_true", help="look at versions, start no simulator")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimickit_hydra.cli.overrides import add_overrides
 from mimickit_hydra.cli.text import bold, columns, dim
 from mimickit_hydra.config.overrides import ALIASES
 from mimickit_hydra.errors import UserError
@@ -23,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         "with --html all values, what another choice would change, and what goes together, as a page for the browser.",
     )
     parser.add_argument("key", nargs="?", help="a key such as agent.actor_epochs, a group such as engine, or 'all'")
-    parser.add_argument("overrides", nargs="*", help="as on train.py's command line")
+    add_overrides(parser, "overrides", "as on train.py's command line")
     parser.add_argument("--from", dest="from_run", metavar="RUN_DIR", help="a run's saved config; overrides go on top")
     parser.add_argument("--html", metavar="FILE", help="write a page that needs no network; takes overrides alone")
     parser.set_defaults(run=run)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mimickit_hydra.cli.named import find_policy
+from mimickit_hydra.cli.overrides import add_overrides
 
 _FILES = {"mimickit": "model.pt", "onnx": "policy.onnx"}
 
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     onnx.add_argument("--form", choices=("obs", "state"), default="obs", help="what the graph begins with")
     onnx.add_argument("--precision", choices=("float32", "float16", "int8"), default="float32", help="of the network")
     onnx.add_argument("--clip", default="", metavar="NAME", help="of a set: the clip that the reference is of")
-    onnx.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the run's settings")
+    add_overrides(onnx, "KEY=VALUE", "of the run's settings")
     parser.set_defaults(run=run)
 
 

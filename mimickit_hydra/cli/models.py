@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mimickit_hydra.cli.overrides import add_overrides
 from mimickit_hydra.cli.text import bold, columns, dim
 from mimickit_hydra.errors import UserError
 
@@ -33,9 +34,7 @@ def add_parser(subparsers: Any) -> None:
     )
     pack.add_argument("run_dir", metavar="RUN", help="a run directory")
     pack.add_argument("name", metavar="NAME", help="a new name, for model=NAME")
-    pack.add_argument(
-        "overrides", nargs="*", default=[], metavar="engine=A,B", help="engines to test on (mujoco), and overrides"
-    )
+    add_overrides(pack, "engine=A,B", "engines to test on (mujoco), and overrides")
     pack.add_argument("--root", metavar="DIR", help=_OWN)
     pack.add_argument("--replace", action="store_true", help="NAME may be taken; below this --root it goes")
     pack.add_argument("--licence", default="", metavar="TEXT", help="under which others may use it")

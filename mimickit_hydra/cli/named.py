@@ -60,12 +60,17 @@ def find_clip(name: str, character: str) -> Path:
     return resolve_data_file(name)
 
 
+def model_name(text: str) -> str | None:
+    """``NAME`` of ``model=NAME``; None for other words."""
+    return text.removeprefix("model=") if text.startswith("model=") else None
+
+
 def find_policy(text: str) -> Path:
     """A run or checkpoint, or for ``model=NAME`` the folder of that trained policy. UserError for an unknown name."""
     from mimickit_hydra.config.models import find, models
 
-    if text.startswith("model="):
-        return find(text.removeprefix("model=")).folder
+    if (name := model_name(text)) is not None:
+        return find(name).folder
     if not Path(text).exists() and text in {model.name for model in models()}:
         raise UserError(f"{text}: no such run; the trained policy of this name is model={text}")
     return Path(text)
@@ -73,7 +78,8 @@ def find_policy(text: str) -> Path:
 
 def make_results_folder(text: str) -> Path:
     """The folder for what is found out about a policy: its run directory, or ``outputs/NAME`` for ``model=NAME``."""
-    folder = Path("outputs", text.removeprefix("model=")) if text.startswith("model=") else Path(text).expanduser()
+    name = model_name(text)
+    folder = Path(text).expanduser() if name is None else Path("outputs", name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

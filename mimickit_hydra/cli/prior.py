@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimickit_hydra.cli.overrides import add_overrides
 from mimickit_hydra.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,13 +29,7 @@ def add_parser(subparsers: Any) -> None:
         description="Fit a diffusion model to windows of the clips, as method=smp shows them.",
     )
     train.add_argument("dir", metavar="DIR", help="a new directory for model and configuration")
-    train.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="OVERRIDE",
-        help="motion=..., character=..., prior.KEY=VALUE",
-    )
+    add_overrides(train, "OVERRIDE", "motion=..., character=..., prior.KEY=VALUE")
 
     sample = actions.add_parser("sample", help="write motion that a prior makes up as clips")
     sample.add_argument("dir", metavar="DIR", help="what prior train wrote")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimickit_hydra.cli.named import find_policy, make_results_folder
+from mimickit_hydra.cli.named import find_policy, make_results_folder, model_name
 from mimickit_hydra.cli.text import bold, columns
 from mimickit_hydra.config.overrides import parse
 from mimickit_hydra.errors import UserError
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _is_policy(word: str) -> bool:
-    return word.startswith("model=") or "=" not in word or Path(word).expanduser().is_dir()
+    return model_name(word) is not None or "=" not in word or Path(word).expanduser().is_dir()
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
@@ -87,10 +87,10 @@ def _prepare(
     from mimickit_hydra.training import robustness, sim2sim
 
     wanted = robustness.parse_axes(own["vary"]) if "vary" in own else list(robustness.AXES)
+    words = [f"test_episodes={EPISODES}", *others]
     runs = {}
     for folder, name in zip(folders, names_of(folders), strict=True):
         engines = sim2sim.parse_engines(own.get("engine", sim2sim.trained_engine(str(folder))))
-        words = [f"test_episodes={EPISODES}", *others]
         for engine, run in sim2sim.runs_by_engine(str(folder), engines, words).items():
             able = robustness.axes_of(engine)
             lacking = [axis for axis in wanted if axis not in able]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimickit_hydra.cli.overrides import add_overrides
 from mimickit_hydra.config.compose import OURS, Source
 from mimickit_hydra.config.overrides import find, parse, quote, value_of
 from mimickit_hydra.errors import UserError
@@ -33,13 +34,8 @@ def add_parser(subparsers: Any) -> None:
         description="Run what is missing, stopped or failed in a sweep, from its checkpoints where there are any.",
     )
     resume.add_argument("dir", metavar="DIR", help="the sweep's directory, which holds sweep.yaml")
-    resume.add_argument(
-        "overrides",
-        nargs="*",
-        default=[],
-        metavar="launch=NAME",
-        help="where and how to run them, if not as before: launch=slurm, launch.time=2880, ...",
-    )
+    where = "where and how to run them, if not as before: launch=slurm, launch.time=2880, ..."
+    add_overrides(resume, "launch=NAME", where)
     resume.add_argument("-j", "--jobs", type=int, help="run them here, so many at a time, whatever launch= was")
     parser.set_defaults(run=run)
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimickit_hydra.cli.named import DEFAULT_CHARACTER, find_character, find_clip, model_name, named_value
+from mimickit_hydra.cli.overrides import add_overrides
 from mimickit_hydra.errors import UserError, suggestion
 
 if TYPE_CHECKING:
@@ -28,9 +30,7 @@ def add_parser(subparsers: Any) -> None:
         help="a run directory, a checkpoint or model.pt, model=NAME (mimickit models), an exported FILE.onnx; a clip "
         "or set, by its file or name; a character or its MJCF",
     )  # fmt: skip
-    parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="for a policy: engine=newton, motion=... "
-    )
+    add_overrides(parser, "KEY=VALUE", "for a policy: engine=newton, motion=... ")
     parser.add_argument("--character", default="", metavar="NAME", help="of a clip (that of its name, or humanoid)")
     add_address(parser)
     parser.set_defaults(run=run)
@@ -61,8 +61,9 @@ def make_show(args: argparse.Namespace) -> Show:
     if path.suffix == ".onnx":
         return _exported(path)
     models = groups()["model"].option_names()
-    if what.startswith("model=") or (what in models and what not in groups()["motion"].option_names()):
-        return make_policy(what.removeprefix("model="), args.overrides)
+    name = model_name(what)
+    if name is not None or (what in models and what not in groups()["motion"].option_names()):
+        return make_policy(what if name is None else name, args.overrides)
     if path.suffix == ".pt" or (path.is_dir() and ((path / "config.yaml").exists() or (path / "model.pt").exists())):
         return make_policy(what, args.overrides)
     if args.overrides:
@@ -111,7 +112,6 @@ def _exported(path: Path) -> Show:
 
 
 def _pose(name: str) -> Show:
-    from mimickit_hydra.cli.named import find_character, named_value
     from mimickit_hydra.view.browser.clips import PoseShow
 
     character, char_file = find_character(name)
@@ -122,7 +122,6 @@ def _pose(name: str) -> Show:
 def _clips(name: str, character_name: str) -> Show:
     """The clip or the clips that ``name`` means: a file, a set, the name of a bundled one."""
     from mimickit_hydra.cli.motion_edit import symmetry
-    from mimickit_hydra.cli.named import DEFAULT_CHARACTER, find_character, find_clip
     from mimickit_hydra.config.groups import groups
     from mimickit_hydra.motion.dataset import clip_files
     from mimickit_hydra.motion.importers import import_clip
@@ -134,8 +133,6 @@ def _clips(name: str, character_name: str) -> Show:
         every = [*groups()["character"].option_names(), *motions]
         raise UserError(f"view {name}: no such file, clip or character{suggestion(name, every)}; see mimickit list")
     if not known and name in motions:
-        from mimickit_hydra.cli.named import named_value
-
         file = named_value("motion", name, "motion_file")
         character_name = character_name or named_value("motion", name, "character")
     else:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,15 @@ def conditions(run: RunConfig, files: Iterable[FileRecord]) -> Conditions:
     """
     records = [record for record in files if record.owner.startswith("env.")]
     content = {record.name: f"sha256:{record.sha256}" for record in records}
-    parts = {"env": dataclasses.asdict(run.env), "engine": dataclasses.asdict(run.engine)}
-    found = {key: _plain(value, content) for key, value in leaves(parts, empty=False) if key not in _NO_CONDITION}
+    found = {key: _plain(value, content) for key, value in _world(run, empty=False) if key not in _NO_CONDITION}
     found["agent.test_episodes"] = run.agent.test_episodes
     found["files"] = hashlib.sha256("".join(sorted(record.sha256 for record in records)).encode()).hexdigest()
     return found
+
+
+def _world(run: RunConfig, *, empty: bool = True) -> Iterator[tuple[str, Any]]:
+    """The values of the env and the engine by key."""
+    return leaves({"env": dataclasses.asdict(run.env), "engine": dataclasses.asdict(run.engine)}, empty=empty)
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
@@ -134,10 +138,7 @@ def other_meaning(run: RunConfig, trained: RunConfig, words: list[str]) -> str:
     """What actions and observations of ``run`` mean other than where the weights come from, but for what the user's
     ``words`` say; empty if nothing does."""
     given = {parse(text).key for text in words}
-    now, then = (
-        dict(leaves({"env": dataclasses.asdict(config.env), "engine": dataclasses.asdict(config.engine)}))
-        for config in (run, trained)
-    )
+    now, then = (dict(_world(config)) for config in (run, trained))
     keys = [key for key in _MEANING if key in now and key in then and now[key] != then[key] and key not in given]
     return ", ".join(f"{key}={quote(then[key])}, here {quote(now[key])}" for key in keys)
 

@@ -380,8 +380,9 @@ def load_model(
     trained = config_of(found.config) if run is not None else None
     if run is not None and trained is not None:
         refuse_overruled(f"model_file={model_file}", parts.agent, weights, run, trained, words or [])
-        if (other := other_meaning(run, trained, words or [])) and parts.agent.comm.is_root:
-            print(f"note: model_file={model_file}: trained with {other}; a policy knows only what it was trained with")
+        if other := other_meaning(run, trained, words or []):
+            note = f"note: model_file={model_file}: trained with {other}; a policy knows only what it was trained with"
+            _say(parts.agent.comm, note)
     try:
         parts.agent.load_model_state_dict(weights, alone=alone)
     except UserError as error:
