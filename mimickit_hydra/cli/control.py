@@ -103,7 +103,7 @@ def _cause(run: Run) -> str:
 
     detail = run.detail
     who = f"{detail.launcher} {detail.job_id}" if detail.job_id else "whoever runs the sweep"
-    reason = Jobs().reasons.get(detail.job_id or "") if detail.launcher == "slurm" else None
+    reason = Jobs().reason(detail)
     return f"{who} to start {shown(run.path)}" + (f": {reason}" if reason else "")
 
 

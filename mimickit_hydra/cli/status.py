@@ -90,7 +90,7 @@ def _doing(run: Run, jobs: Jobs) -> str:
             parts.append(f"process {detail.pid} on {detail.host}")
     if run.state in ("running", "queued", "preempted") and detail.job_id:
         parts.append(f"{detail.launcher} {detail.job_id}")
-        if detail.launcher == "slurm" and run.state != "running" and (reason := jobs.reasons.get(detail.job_id)):
+        if run.state != "running" and (reason := jobs.reason(detail)):
             parts.append(f"waits: {reason}")
     if run.state == "lost" and detail.updated:
         parts.append(f"not heard of for {duration(max(0.0, time.time() - detail.updated))}")

@@ -42,6 +42,14 @@ class Jobs:
         text = _output("squeue", "--noheader", "--array", "--me", "--states=PENDING", "--format=%i %r") or ""
         return dict(line.split(None, 1) for line in text.splitlines() if " " in line)
 
+    def reason(self, state: RunState) -> str:
+        """Why a run's job waits, and what lets it go on where Slurm itself has held it; empty where that is not known.
+
+        A job is held, and never starts by itself, where a node could not start it: after a fault of the node's.
+        """
+        reason = self.reasons.get(state.job_id or "", "") if state.launcher == "slurm" else ""
+        return f"{reason}; scontrol release {state.job_id} lets it go on" if reason in _HELD else reason
+
     @cached_property
     def tmux(self) -> set[str]:
         """Names of the living tmux sessions."""

@@ -172,20 +172,40 @@ class World:
                 print(json.dumps({"event": event.__name__, "said": said}), flush=True)
 
     def calm(self, seconds: float) -> None:
-        """Look after it until all have finished, or those that have not say the same as the time before."""
+        """Look after it until all have finished, or those that have not say the same as the time before.
+
+        Slurm holds a job, and drains its node, where it could not start it; somebody who says ``resume`` again lets the
+        job go on, whoever runs the cluster the node.
+        """
         for path in self.folders:
             with contextlib.suppress(OSError):
                 path.rmdir()
         end = time.monotonic() + seconds
         before: Any = None
         while time.monotonic() < end:
-            print(json.dumps({"event": "resume", "said": self.resume()}), flush=True)
+            self._look_after()
+            looked = time.monotonic()
             while self.statuses("running", "queued", "preempted") and time.monotonic() < end:
+                if time.monotonic() > looked + 15.0:
+                    self._look_after()
+                    looked = time.monotonic()
                 time.sleep(1.0)
             now = [(run.name, state_of(run).state, state_of(run).error) for run in self.runs()]
             if now == before or all(state == "finished" for _, state, _ in now):
                 return
             before = now
+
+    def _look_after(self) -> None:
+        if self.launcher == "slurm":
+            self._scontrol("update", "nodename=one,two", "state=resume")
+        print(json.dumps({"event": "resume", "said": self.resume(), "waits": self._waits()}), flush=True)
+
+    def _waits(self) -> list[str]:
+        """The jobs that Slurm has, each with its state and the reason for it."""
+        if self.launcher != "slurm":
+            return []
+        ask = ["squeue", "--noheader", "--format=%i %T %r"]
+        return subprocess.run(ask, capture_output=True, text=True, timeout=30).stdout.splitlines()
 
     def statuses(self, *wanted: str) -> list[str]:
         code, said = command("status", str(self.sweep), "--json")
