@@ -17,8 +17,8 @@ def register(plugin: Plugin) -> None:
         ("ASE", "ase", "schema:ASEAgentConfig", ("ase", "task")),
         ("ADD", "add", "schema:AMPAgentConfig", ("add", "task")),
         ("SMP", "smp", "schema:SMPAgentConfig", ("smp", "task")),
-        ("SuperMimic", "supermimic", "world_model.schema:SuperMimicAgentConfig", ("rewarded",)),
+        ("SuperMimic", "supermimic", "world_model.schema:SuperMimicAgentConfig", ("imagined",)),
         ("Dummy", "dummy", "schema:DummyAgentConfig", ("unlearned",)),
     ):
         place = f"{_ROOM}.{module}_agent:{name}Agent"
-        plugin.agent(name, place, schema=f"{_ROOM}.{schema}", drives=drives)
+        plugin.agent(name, place, schema=f"{_ROOM}.{schema}", drives=drives, imagines="imagined" in drives)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mimickit_hydra.config.fields import wrong
 from mimickit_hydra.config.schema import RunConfig
+from mimickit_hydra.envs.event_schema import read_events
 from mimickit_hydra.envs.term_schema import KINDS, read_terms
 from mimickit_hydra.errors import UserError
 from mimickit_hydra.plugins import AGENTS, ENVS, Entry
@@ -52,17 +53,39 @@ def _check_motion(run: RunConfig) -> None:
 def _check_agent_env(run: RunConfig) -> None:
     agent, env = AGENTS[run.agent.agent_name], ENVS[run.env.env_name]
     if not fits(agent, env):
-        drives = ", ".join(other.name for other in ENVS.entries() if fits(agent, other))
-        raise UserError(f"env={env.name}: the agent {agent.name} cannot drive it; it drives {drives}")
+        drives = ", ".join(_options_of("env", {other.name for other in ENVS.entries() if fits(agent, other)}))
+        asked = next(iter(_options_of("env", {env.name})), env.name)
+        raise UserError(f"env={asked}: the agent {agent.name} cannot drive it; it drives {drives}")
     if run.env.rewards and getattr(run.agent, "task_reward_weight", None) == 0:
         raise wrong("agent.task_reward_weight", 0.0, "more than 0: it weighs env.rewards")
     if getattr(run.agent, "probe_share", 0.0) > 0.0 and not getattr(run.env, "rand_reset", True):
         raise wrong("agent.probe_share", run.agent.probe_share, "0 with env.rand_reset=false: all episodes begin alike")
+    if getattr(run.env, "action_about", "default") != "default" and not (run.env.imitates or env.name == "add"):
+        raise wrong("env.action_about", run.env.action_about, f"default: env={env.name} follows no frames")
+    if agent.facts.get("imagines"):
+        _check_imagined(run)
+
+
+def _options_of(group: str, names: set[str]) -> list[str]:
+    """The options of ``group`` that choose something registered under one of ``names``, which has no other name."""
+    from mimickit_hydra.config.defaults import read
+    from mimickit_hydra.config.groups import groups
+
+    chosen = {option.name: read(option.path).values.get(f"{group}_name") for option in groups()[group].options}
+    return [option for option, name in chosen.items() if name in names]
+
+
+def _check_imagined(run: RunConfig) -> None:
+    """UserError where an agent that learns in a model of the world is shown what no state tells."""
+    who = f"agent={run.agent.agent_name} learns in a model of the world, whose states hold no past"
     if getattr(run.env, "action_about", "default") != "default":
-        if not (run.env.imitates or env.name == "add"):
-            raise wrong("env.action_about", run.env.action_about, f"default: env={env.name} follows no frames")
-        if agent.name == "SuperMimic":
-            raise wrong("env.action_about", run.env.action_about, "default: a world model sees actions alone")
+        raise wrong("env.action_about", run.env.action_about, "default: a world model sees actions alone")
+    for term in read_terms(run.env, "observations"):
+        if term.history > 1:
+            raise UserError(f"env.observations.{term.name}.history: found {term.history}, must be 1: {who}")
+    for event in read_events(run.env):
+        if event.entry.name == "sensor_delay" and max(event.params.range) > 0.0:
+            raise UserError(f"env.events.{event.name}: found {event.params.range} s, must be null: {who}")
 
 
 def _check_generated_starts(run: RunConfig) -> None:

@@ -47,10 +47,13 @@ def _check_gpus(run: RunConfig) -> None:
         if index < count:
             continue
         here = "this machine has no GPU" if count == 0 else f"this machine has {count} GPU{'s' if count > 1 else ''}"
-        fix = "compute=cpu" if run.model_file is None and run.resume is None else "devices=[cpu]"  # networks must fit
+        typed = run.devices != run.compute.devices
+        # A policy's networks have to stay as they are, which compute= would change.
+        fix = "devices=[cpu]" if typed or run.model_file is not None or run.resume is not None else "compute=cpu"
         hint = f"; try {fix}" if count == 0 else f"; the last is cuda:{count - 1}"
         asked = "compute=gpu" if run.engine.engine_name == "mujoco" else f"engine={run.engine.engine_name}"
-        raise UserError(f"devices: {device} asked for ({asked}), but {here}{hint}")
+        who = "" if typed else f" ({asked})"
+        raise UserError(f"devices: {device} asked for{who}, but {here}{hint}")
 
 
 def check_engine(engine: EngineConfig, *, installed: bool) -> None:

@@ -212,6 +212,10 @@ class Loader(ConfigLoaderImpl):
         for group, option in cfg.hydra.runtime.choices.items():
             _check_name(group, option)
         typed.keep(cfg, (scalar for parsed in self._overrides for scalar in typed.of_override(parsed)))
+        for parsed in self._overrides:
+            if parsed._value == {} and (table := OmegaConf.select(cfg, parsed.key_or_group)):
+                names = ", ".join(map(str, table))
+                raise UserError(f"{parsed.input_line}: changes nothing: what is in a table stays; it has {names}")
         return cfg
 
     def _parse_overrides_and_create_caching_repo(self, *args: Any, **kwargs: Any) -> Any:

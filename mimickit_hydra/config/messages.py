@@ -94,6 +94,8 @@ def _parse_error(error: Any) -> str:
         hint = f"; did you mean {' or '.join(owner)}?" if owner else ""
         return f"{text}: an override is written key=value or group=option{hint}"
     reason = _flat(str(error).split("See https://")[0]).replace("; ^", "")
+    if reason.startswith("Lexer"):  # the parser's own word
+        reason = "a character that has a meaning of its own, or none"
     return f"{text}: not a valid override ({reason}); quote values with special characters: key='\"a, b\"'"
 
 
@@ -181,14 +183,14 @@ def _other_shape(key: str, text: str) -> str:
 
 def _other(where: str, text: str) -> str:
     """The line for any other error: Hydra's own words, without its advice for programmers."""
-    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+    if match := re.search(r"Ambiguous value for argument '(.+)'", text):
         from mimickit_hydra.config.groups import groups
 
         key, _, value = match.group(1).partition("=")
         if key in groups():
             return f"{match.group(1)}: must be one option; to run one after the other add --multirun"
         return f"{match.group(1)}: a list is written {key}=[{value}]; to run one after the other add --multirun"
-    if match := re.search(r"Sweep parameters '([^']+)' requires --multirun", text):
+    if match := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
         return f"{match.group(1)}: several values need --multirun (-m)"
     if match := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
         return f"{match.group(1)}: is there already; write it without the +"

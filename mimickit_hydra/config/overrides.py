@@ -15,6 +15,8 @@ from mimickit_hydra.errors import UserError
 
 _PLAIN_WORD = re.compile(r"^[A-Za-z_][\w./-]*$", re.ASCII)
 _HOME = re.compile(r"^(\+*[\w.]+=)(\[?)(~(?:/[^\[\]]*)?)(\]?)$")  # a list or a sweep may follow: ~/a,~/b
+# Words that Hydra's grammar refuses for a letter alone, as in the folder of somebody called Zoë
+_FOREIGN_WORDS = re.compile(r"^(\+*[\w./@]+=)([\w./~:%+-][\w ./~:%+,-]*)$")
 # Short words for the keys that are typed most; none is a key or a group of its own.
 ALIASES = {
     "lr": "agent.actor_optimizer.learning_rate",
@@ -179,8 +181,9 @@ def _is_group(name: str) -> bool:
 def written_out(text: str) -> str:
     """The override with the whole key for a short one, and with ``~`` in its value expanded.
 
-    Bash leaves ``key=~/path`` alone, and Hydra's grammar has no ``~``. A group that is empty by default may be written
-    with ``+``, as in other projects of Hydra's: ``+experiment=NAME``.
+    Bash leaves ``key=~/path`` alone, and Hydra's grammar has no ``~``, and no letters but those of ASCII: both are put
+    into quotes. A group that is empty by default may be written with ``+``, as in other projects of Hydra's:
+    ``+experiment=NAME``.
     """
     name, equals, value = text.partition("=")
     if equals and name in _EMPTY_BY_DEFAULT:
@@ -189,7 +192,8 @@ def written_out(text: str) -> str:
         text = f"{ALIASES[name]}={value}"
     match = _HOME.match(text)
     if match is None:
-        return text
+        foreign = None if text.isascii() else _FOREIGN_WORDS.match(text)
+        return text if foreign is None else foreign[1] + ",".join(map(quote, foreign[2].split(",")))
     key, opening, path, closing = match.groups()
     parts = [quote(os.path.expanduser(part)) if part.startswith("~") else part for part in path.split(",")]
     return f"{key}{opening}{','.join(parts)}{closing}"

@@ -10,7 +10,9 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from omegaconf import AnyNode, DictConfig, ListConfig, StringNode
+from omegaconf import AnyNode, BooleanNode, DictConfig, ListConfig, StringNode
+
+from mimickit_hydra.config.fields import wrong
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
 _WRITTEN_OUT = (("hydra", "sweeper", "params"), ("core", "args"))  # tables whose numbers end on a command line
@@ -38,7 +40,7 @@ def of_yaml(node: Any, loader: Any, path: tuple[str | int, ...] = ()) -> Iterato
             yield from of_yaml(value, loader, (*path, index))
     elif node.tag in _NUMBERS:
         value = loader.construct_object(node)
-        if str(value) != node.value or path[0] == "defaults":
+        if path[0] == "defaults" or _matters(value, node.value):
             yield Scalar(path, value, node.value)
 
 
@@ -62,9 +64,14 @@ def choices_as_text(override: str) -> list[str]:
 
 
 def keep(cfg: DictConfig, scalars: Iterable[Scalar]) -> None:
-    """Put the text back at those keys of ``cfg`` that are of text and still hold what was made of it."""
+    """Put the text back at those keys of ``cfg`` that are of text and still hold what was made of it.
+
+    UserError for a number where true or false belongs.
+    """
     for path, value, text in scalars:
         node = functools.reduce(_child, path, cfg)
+        if isinstance(node, BooleanNode) and not _may_be_truth(value):
+            raise wrong(".".join(map(str, path)), value, "true or false")
         written_out = isinstance(node, AnyNode) and any(path[: len(table)] == table for table in _WRITTEN_OUT)
         if isinstance(node, StringNode) or (written_out and not isinstance(value, bool)):
             node._val = text if str(node._value()) == str(value) else node._val
@@ -123,8 +130,18 @@ def _pairs(value: Any, text: Any, path: tuple[str | int, ...]) -> Iterator[Scala
     elif isinstance(value, list):
         for index, (one, other) in enumerate(zip(value, text, strict=True)):
             yield from _pairs(one, other, (*path, index))
-    elif isinstance(value, (bool, int, float)) and isinstance(text, str) and str(value) != text:
+    elif isinstance(value, (bool, int, float)) and isinstance(text, str) and _matters(value, text):
         yield Scalar(path, value, text)
+
+
+def _matters(value: bool | int | float, text: str) -> bool:
+    """Whether a key could take what was typed for something else than ``value``."""
+    return str(value) != text or not _may_be_truth(value)
+
+
+def _may_be_truth(value: bool | int | float) -> bool:
+    """Whether a key that is true or false takes this: OmegaConf makes true of every number but 0."""
+    return value in (0, 1)
 
 
 def _child(node: Any, part: str | int) -> Any:

@@ -12,8 +12,8 @@ _IMITATION = f"{_ROOM}.builder:build_imitation"
 def register(plugin: Plugin) -> None:
     plain = f"{_ROOM}.registry"
     for name, schema, kinds in (
-        ("deepmimic", "DeepMimicEnvConfig", ("rewarded",)),
-        ("static_objects", "StaticObjectsEnvConfig", ("rewarded",)),
+        ("deepmimic", "DeepMimicEnvConfig", ("rewarded", "imagined")),
+        ("static_objects", "StaticObjectsEnvConfig", ("rewarded", "imagined")),
         ("amp", "AMPEnvConfig", ()),
         ("ase", "ASEEnvConfig", ()),
         ("add", "AMPEnvConfig", ()),
@@ -26,7 +26,7 @@ def register(plugin: Plugin) -> None:
         plugin.task(f"task_{name}", f"{place}:{name.capitalize()}", schema=schema, base=f"base_{name}_env")
     plugin.env(
         "tracking", f"{_ROOM}.track.env:build_tracking", schema=f"{_ROOM}.track.schema:TrackingEnvConfig",
-        kinds=("rewarded",), base="base_tracking",
+        kinds=("rewarded", "imagined"), base="base_tracking",
     )  # fmt: skip
     _register_terms(plugin)
     _register_tracking_terms(plugin)

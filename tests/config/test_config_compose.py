@@ -122,6 +122,14 @@ def test_randomize_has_its_events_and_noise_with_every_method(preset: str) -> No
     assert set(plain.events.values()) == {None}
 
 
+def test_what_an_agent_needs_in_an_env_comes_whatever_the_method() -> None:
+    """A world model imagines what the env shows: with another method, too, it has to be what states tell."""
+    words = ["env=tracking", "agent=supermimic", "character=g1_mjlab"]
+    named, mixed = (to_run(compose([*words, f"method={name}"])).env for name in ("supermimic", "tracking"))
+    assert mixed == named
+    assert mixed.observations["actions"] is None
+
+
 def test_what_ppo_needs_in_an_env_goes_to_no_other_agent() -> None:
     ppo = to_run(compose(["method=deepmimic", "recipe=cpu"]))
     assert (ppo.env.action_about, ppo.agent.model.action_std) == ("reference", 0.035)

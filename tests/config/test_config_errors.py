@@ -40,6 +40,11 @@ COMPOSITION = [
     ("method=./amp", "method=./amp: must be the name of an option; write method=amp"),
     ("agent.discount=high", "agent.discount: found 'high', must be a number"),
     ("video=maybe", "video: found 'maybe', must be true or false"),
+    ("video=2", "video: found 2, must be true or false"),
+    ("env.rand_reset=-1", "env.rand_reset: found -1, must be true or false"),
+    ("agent.actor_optimizer={}", "agent.actor_optimizer={}: changes nothing: what is in a table stays; it has type"),
+    ("character='ü',b", "character='ü',b: must be one option; to run one after the other add --multirun"),
+    ("out_dir=a;b", "out_dir=a;b: not a valid override (a character that has a meaning of its own, or none); quote"),
     ("env.episode_length=null", "env.episode_length: found null, must have a value"),
     ("devices=cpu", "devices: found cpu, must be a list: devices=[cpu]"),
     ("devices=cuda:0", "devices: found cuda:0, must be a list: devices=[cuda:0]"),
@@ -168,10 +173,13 @@ VALUES = [
     ("env.env_name=amp", "env=amp: the agent PPO cannot drive it; it drives deepmimic"),
     ("method=add env=tracking", "env=tracking: the agent ADD cannot drive it; it drives add"),
     ("method=amp agent=ppo", "env=amp: the agent PPO cannot drive it"),
-    ("method=smp env=view_motion", "env=view_motion: the agent SMP cannot drive it; it drives smp, task_location"),
+    ("method=smp env=view_motion", "env=view_motion: the agent SMP cannot drive it; it drives dodgeball, location"),
+    ("method=supermimic env=steering", "env=steering: the agent SuperMimic cannot drive it; it drives deepmimic, tr"),
+    ("method=supermimic observe=robot", "env.observations.projected_gravity.history: found 4, must be 1"),
+    ("method=supermimic randomize=robot", "env.events.sensor_delay: found [0.0, 0.01] s, must be null"),
     (
         "agent=dummy recipe=mimickit",
-        "env=deepmimic: the agent Dummy cannot drive it; it drives view_motion, char_dof_test",
+        "env=deepmimic: the agent Dummy cannot drive it; it drives dof_test, view_motion",
     ),
     ("agent=dummy", "recipe=cpu: sets agent.model, which this agent lacks; recipe=mimickit leaves it as it is"),
     ("env.reward_vel_w=null", "env.reward_vel_w: found null, must be a number: env=deepmimic is rewarded with it"),
@@ -323,6 +331,14 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "devices: cuda:0 asked for" in line_of(["devices=['cuda:0']"])
     assert "this machine has no GPU" in line_of(["compute=gpu"])
+
+
+@pytest.mark.usefixtures("clips")
+def test_a_gpu_that_was_typed_and_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """compute=cpu would change nothing about it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = "devices: cuda:7 asked for, but this machine has no GPU; try devices=[cpu]"
+    assert line_of(["devices=['cuda:7']"]) == found
 
 
 def test_a_broken_yaml_names_its_file_and_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hydra.errors import OverrideParseException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimickit_hydra.config.overrides import find, parse, quote, value_of, values_of
+from mimickit_hydra.config.overrides import find, parse, quote, value_of, values_of, written_out
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,25 @@ def test_any_text_survives_quoting(text: str) -> None:
     word = parse(f"key={quote(text)}")
     assert word.value == text
     assert word.values == [text]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("out_dir=runs/Zoë", "Zoë"),
+        ("motion=läufe", "läufe"),
+        ("out_dir='Zoë, x'", "Zoë, x"),
+        ("+env.note=ü b", "ü b"),
+        ("out_dir=~/ü", "ü"),
+    ],
+)
+def test_letters_beyond_ascii_need_no_quotes(typed: str, kept: str) -> None:
+    assert str(parse(written_out(typed)).value).endswith(kept)
+
+
+def test_a_sweep_over_words_beyond_ascii() -> None:
+    assert parse(written_out("out_dir=ü,b")).values == ["ü", "b"]
+
+
+def test_a_list_beyond_ascii_is_left_to_the_parser() -> None:
+    assert written_out("devices=[ü]") == "devices=[ü]"

@@ -13,7 +13,7 @@ QUEUE = "3_0 launch failed requeued held\n3_1 JobHeldUser\n4 BeginTime\n"
 
 
 @pytest.mark.parametrize(
-    "launcher, job, said",
+    ("launcher", "job", "said"),
     [
         ("slurm", "3_0", "launch failed requeued held; scontrol release 3_0 lets it go on"),
         ("slurm", "3_1", "JobHeldUser"),
