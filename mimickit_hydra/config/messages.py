@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from mimickit_hydra.config.file_mistakes import misplaced
 from mimickit_hydra.config.overrides import find as find_word
 from mimickit_hydra.config.overrides import parse
 from mimickit_hydra.config.roots import find, shown
@@ -135,14 +136,14 @@ def _composition_error(error: BaseException, overrides: Sequence[str]) -> str:
         chain.append(current)
         current = current.__cause__
     text = "\n".join(str(part) for part in chain)
-    if match := _OVERRIDE_OF.search(text):
-        return _unknown_key(_deepest(match.group(1), overrides), overrides)
-    if line := _wrong_sign(text, overrides):
-        return line
     where = ""
     if match := _IN_FILE.match(text):
         path = find(f"{match.group(1)}.yaml")
         where = f"{shown(path) if path else match.group(1)}: "
+    if line := _wrong_sign(text, overrides) or misplaced(text, where):
+        return line
+    if match := _OVERRIDE_OF.search(text):
+        return _unknown_key(_deepest(match.group(1), overrides), overrides)
     key_match = _FULL_KEY.search(text)
     key = key_match.group(1) if key_match else ""
     if _NO_LIST.search(text) or _NO_TABLE.search(text):
