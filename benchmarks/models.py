@@ -23,9 +23,9 @@ GPU = (
     "agent.model.actor_net=fc_2layers_512units agent.model.critic_net=fc_2layers_512units agent.iters_per_output=150 "
     "max_minutes=6"
 )
-CPU = "engine.num_threads=1 max_minutes=100"  # one core each; all of a machine's cores give the same samples sooner
-# max_samples is what such a run needed, with a margin: on an H100 of its own; on a core, with 4,200 samples/s. Get-up,
-# cartwheel and backflip have not been made yet: theirs are guesses.
+CPU = "engine.num_threads=1 max_minutes=150"  # one core each; all of a machine's cores give the same samples sooner
+# max_samples is what such a run needed, with a margin: on an H100 of its own; on a core, with 1,000 to 4,200 samples/s.
+# Get-up, cartwheel, backflip and steering have not been made yet: theirs are guesses.
 MODELS = {
     "humanoid_walk": "",  # the first command there is: eight minutes on all cores
     "humanoid_run": f"{CPU} motion=humanoid_run max_samples=4e6",
@@ -36,11 +36,8 @@ MODELS = {
     "humanoid_spinkick": f"{GPU} motion=humanoid_spinkick max_samples=3e7",
     "humanoid_cartwheel": f"{CPU} motion=humanoid_cartwheel max_samples=4e6",
     "humanoid_backflip": f"{CPU} motion=humanoid_backflip max_samples=4e6",
-    "g1_walk": (
-        "engine=newton method=tracking character=g1_mjlab motion=g1_humanoid_walk "
-        "agent.iters_per_output=100 max_samples=3e7 max_minutes=6"
-    ),
-    "humanoid_amp_locomotion": f"{GPU} method=amp motion=humanoid_gaits max_samples=2.5e7",
+    "humanoid_amp_locomotion": f"{CPU} method=amp motion=humanoid_gaits max_samples=6.15e6",
+    "g1_walk": f"{CPU} character=g1_mjlab motion=g1_humanoid_walk max_samples=2.2e6",
     "humanoid_steering": f"{GPU} method=amp env=steering motion=humanoid_gaits max_samples=6e7",
 }
 LICENCE = "Apache-2.0; clips: zlib (Bullet Physics), see data/motions/NOTICE"

@@ -110,8 +110,8 @@ def portable_config(frozen: Frozen, choices: Mapping[str, str]) -> str:
 
 
 def words_of(overrides: list[str]) -> list[str]:
-    """The overrides of a run without those that say where it runs."""
-    return [text for text in overrides if parse(text).key not in _PLACES]
+    """The overrides of a run without those that say where it runs; of a key that it was given twice, the last."""
+    return [text for key, text in {parse(text).key: text for text in overrides}.items() if key not in _PLACES]
 
 
 def facts(run_dir: Path, run: RunConfig, words: Sequence[str]) -> dict[str, Any]:
@@ -177,14 +177,19 @@ def option_yaml(folder: Path) -> str:
 
 def title(card: Mapping[str, Any]) -> str:
     """A line on a policy: what it does, and how well."""
-    results = [f"{_result(metrics)} on {engine}" for engine, metrics in card["metrics"].items()]
+    said, results = "", []
+    for engine, metrics in card["metrics"].items():
+        measure, figure = _result(metrics)
+        results.append(f"{measure if measure != said else ''}{figure} on {engine}")
+        said = measure
     return f"{card['motion']}, {card['method']}: {', '.join(results) or 'not tested'}"
 
 
-def _result(metrics: Mapping[str, float]) -> str:
+def _result(metrics: Mapping[str, float]) -> tuple[str, str]:
+    """What is measured, in words before the figure, and the figure."""
     if "failed_clips" in metrics:  # returns of a set's clips are as long as the clips
         whole = metrics["episodes"] - metrics["failed_clips"]
-        return f"{whole:.0f} of {metrics['episodes']:.0f} clips"
+        return "", f"{whole:.0f} of {metrics['episodes']:.0f} clips"
     if metrics["return"] or metrics["return_std"]:
-        return f"return {metrics['return']:.0f}"
-    return f"episodes of {metrics['episode_seconds']:.1f} s"
+        return "return ", f"{metrics['return']:.0f}"
+    return "episodes of ", f"{metrics['episode_seconds']:.1f} s"

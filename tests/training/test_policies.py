@@ -15,7 +15,7 @@ from mimickit_hydra.config.models import find, models, read_card
 from mimickit_hydra.config.resolved import CONFIG_FILE
 from mimickit_hydra.errors import UserError
 from mimickit_hydra.foreign import read_torch
-from mimickit_hydra.training.policies import option_yaml, title
+from mimickit_hydra.training.policies import option_yaml, title, words_of
 from mimickit_hydra.training.weights import model_weights, whole_weights
 
 TINY = ["debug=tiny", "video=false", "num_envs=4", "rand_seed=1", "test_episodes=1", "engine.num_threads=1"]
@@ -83,6 +83,8 @@ def test_a_set_is_told_by_its_clips_and_a_clip_by_its_return() -> None:
     without_reward = {"return": 0.0, "return_std": 0.0, "episodes": 4, "episode_seconds": 9.96}
     card["metrics"] = {"mujoco": of_a_set, "newton": of_a_clip, "mjwarp": without_reward}
     assert title(card) == "some, amp: 14 of 15 clips on mujoco, return 284 on newton, episodes of 10.0 s on mjwarp"
+    card["metrics"] = {"mujoco": of_a_clip, "newton": {**of_a_clip, "return": 283.0}}
+    assert title(card) == "some, amp: return 284 on mujoco, 283 on newton"
 
 
 def test_what_needs_all_networks_says_that_they_are_missing(root: Path, tmp_path: Path) -> None:
@@ -109,6 +111,12 @@ def test_training_goes_on_from_it(root: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("MIMICKIT_CONF", str(root / "conf"))
     out = api.train(api.compose([*TINY, "model=tiny_amp", "test_episodes=0", f"out_dir={tmp_path / 'on'}"]))
     assert (out / "checkpoints" / "last.pt").exists()
+
+
+def test_the_words_of_a_run_that_was_resumed() -> None:
+    """Its minutes were raised, and where it was is nobody's business."""
+    words = ["method=amp", "max_minutes=46.0", "rand_seed=1", "resume=/home/me/run", "max_minutes=124"]
+    assert words_of(words) == ["method=amp", "max_minutes=124", "rand_seed=1"]
 
 
 def test_one_replays_to_its_metrics(tmp_path: Path) -> None:
