@@ -180,16 +180,16 @@ def title(card: Mapping[str, Any]) -> str:
     said, results = "", []
     for engine, metrics in card["metrics"].items():
         measure, figure = _result(metrics)
-        results.append(f"{measure if measure != said else ''}{figure} on {engine}")
+        results.append(f"{figure if measure == said else measure.format(figure)} on {engine}")
         said = measure
     return f"{card['motion']}, {card['method']}: {', '.join(results) or 'not tested'}"
 
 
 def _result(metrics: Mapping[str, float]) -> tuple[str, str]:
-    """What is measured, in words before the figure, and the figure."""
+    """What is measured, in words with a place for the figure, and the figure."""
     if "failed_clips" in metrics:  # returns of a set's clips are as long as the clips
         whole = metrics["episodes"] - metrics["failed_clips"]
-        return "", f"{whole:.0f} of {metrics['episodes']:.0f} clips"
+        return f"{{}} of {metrics['episodes']:.0f} clips", f"{whole:.0f}"
     if metrics["return"] or metrics["return_std"]:
-        return "return ", f"{metrics['return']:.0f}"
-    return "episodes of ", f"{metrics['episode_seconds']:.1f} s"
+        return "return {}", f"{metrics['return']:.0f}"
+    return "episodes of {}", f"{metrics['episode_seconds']:.1f} s"
