@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-_NO_MATCH = re.compile(r"Could not override '([^'@]+)(?:@([^']+))?'")
+_NO_MATCH = re.compile(r"(?:Could not override|No earlier Group Default for) '([^'@]+)(?:@([^']+))?'")  # Hydra 1.3, 1.4
 _WORD_FOR_TABLE = re.compile(r"str is not a subclass of (\w+)\. value: (\S+)")
 _TWICE = re.compile(r"Multiple values for (\S+)\. To override a value use 'override [^:]+: (\S+)'")
 _NO_KEY = re.compile(r"(?:Key|Attribute) '([^']*)'(?: is)? not in")

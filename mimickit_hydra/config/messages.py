@@ -95,7 +95,7 @@ def _parse_error(error: Any) -> str:
         hint = f"; did you mean {' or '.join(owner)}?" if owner else ""
         return f"{text}: an override is written key=value or group=option{hint}"
     reason = _flat(str(error).split("See https://")[0]).replace("; ^", "")
-    if reason.startswith("Lexer"):  # the parser's own word
+    if "LexerNoViableAlt" in reason:  # the parser's own word
         reason = "a character that has a meaning of its own, or none"
     return f"{text}: not a valid override ({reason}); quote values with special characters: key='\"a, b\"'"
 
