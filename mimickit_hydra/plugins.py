@@ -135,12 +135,9 @@ class Plugin:
         """
         self._named(ENGINES, "engine", name, place, schema, facts)
 
-    def agent(self, name: str, place: str, *, schema: str, drives: tuple[str, ...], **facts: Any) -> None:
-        """Register a subclass of ``agents.agent.Agent``; ``drives`` names the envs, or kinds of env, it learns in.
-
-        Facts: ``imagines`` (it learns in a model of the world, so it is shown and paid for what states alone tell).
-        """
-        self._named(AGENTS, "agent", name, place, schema, {"drives": drives, **facts})
+    def agent(self, name: str, place: str, *, schema: str, drives: tuple[str, ...]) -> None:
+        """Register a subclass of ``agents.agent.Agent``; ``drives`` names the envs, or kinds of env, it learns in."""
+        self._named(AGENTS, "agent", name, place, schema, {"drives": drives})
 
     def env(self, name: str, place: str, *, schema: str, kinds: tuple[str, ...] = (), base: str = "") -> None:
         """Register a function ``(config, engine, character, library, timers)`` that builds an ``envs.env.Env``.

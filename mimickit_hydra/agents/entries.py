@@ -21,4 +21,4 @@ def register(plugin: Plugin) -> None:
         ("Dummy", "dummy", "schema:DummyAgentConfig", ("unlearned",)),
     ):
         place = f"{_ROOM}.{module}_agent:{name}Agent"
-        plugin.agent(name, place, schema=f"{_ROOM}.{schema}", drives=drives, imagines="imagined" in drives)
+        plugin.agent(name, place, schema=f"{_ROOM}.{schema}", drives=drives)

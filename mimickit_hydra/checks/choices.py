@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mimickit_hydra.checks.compatibility import check_pairs, fits, made_for
+from mimickit_hydra.checks.compatibility import check_pairs, entries_of, fits, made_for
 from mimickit_hydra.config.compose import compose, config_loader, drop_hydra, flatten, load, to_run
 from mimickit_hydra.config.defaults import read
 from mimickit_hydra.config.groups import default_choices, groups
@@ -73,10 +73,7 @@ class Pairs:
 def pairs() -> list[Pairs]:
     """The envs of each method and the motions of each character, from the YAMLs and the registries alone."""
     known = groups()
-    agents, envs = (
-        {option.name: registry[read(option.path).values[key]] for option in known[group].options}
-        for group, key, registry in (("agent", "agent_name", AGENTS), ("env", "env_name", ENVS))
-    )
+    agents, envs = entries_of("agent", AGENTS), entries_of("env", ENVS)
     methods = []
     for option in known["method"].options:
         chosen = read(option.path).chosen

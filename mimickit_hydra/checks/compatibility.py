@@ -7,7 +7,7 @@ from mimickit_hydra.config.schema import RunConfig
 from mimickit_hydra.envs.event_schema import read_events
 from mimickit_hydra.envs.term_schema import KINDS, read_terms
 from mimickit_hydra.errors import UserError
-from mimickit_hydra.plugins import AGENTS, ENVS, Entry
+from mimickit_hydra.plugins import AGENTS, ENVS, Entry, Registry
 
 
 def fits(agent: Entry, env: Entry) -> bool:
@@ -24,6 +24,15 @@ def made_for(character: str) -> list[str]:
     values = next((read(own.path).values for own in known["character"].options if own.name == character), {})
     names = {character, values.get("clips_of", character)}
     return [option.name for option in known["motion"].options if read(option.path).values.get("character") in names]
+
+
+def entries_of(group: str, registry: Registry) -> dict[str, Entry]:
+    """What each option of ``group`` chooses from its registry; options that choose nothing there are left out."""
+    from mimickit_hydra.config.defaults import read
+    from mimickit_hydra.config.groups import groups
+
+    chosen = {option.name: str(read(option.path).values.get(f"{group}_name")) for option in groups()[group].options}
+    return {option: registry[name] for option, name in chosen.items() if name in registry}
 
 
 def check_pairs(run: RunConfig) -> None:
@@ -53,8 +62,9 @@ def _check_motion(run: RunConfig) -> None:
 def _check_agent_env(run: RunConfig) -> None:
     agent, env = AGENTS[run.agent.agent_name], ENVS[run.env.env_name]
     if not fits(agent, env):
-        drives = ", ".join(_options_of("env", {other.name for other in ENVS.entries() if fits(agent, other)}))
-        asked = next(iter(_options_of("env", {env.name})), env.name)
+        options = entries_of("env", ENVS)
+        drives = ", ".join(option for option, other in options.items() if fits(agent, other))
+        asked = next((option for option, other in options.items() if other == env), env.name)
         raise UserError(f"env={asked}: the agent {agent.name} cannot drive it; it drives {drives}")
     if run.env.rewards and getattr(run.agent, "task_reward_weight", None) == 0:
         raise wrong("agent.task_reward_weight", 0.0, "more than 0: it weighs env.rewards")
@@ -62,17 +72,8 @@ def _check_agent_env(run: RunConfig) -> None:
         raise wrong("agent.probe_share", run.agent.probe_share, "0 with env.rand_reset=false: all episodes begin alike")
     if getattr(run.env, "action_about", "default") != "default" and not (run.env.imitates or env.name == "add"):
         raise wrong("env.action_about", run.env.action_about, f"default: env={env.name} follows no frames")
-    if agent.facts.get("imagines"):
+    if "imagined" in agent.facts["drives"]:
         _check_imagined(run)
-
-
-def _options_of(group: str, names: set[str]) -> list[str]:
-    """The options of ``group`` that choose something registered under one of ``names``, which has no other name."""
-    from mimickit_hydra.config.defaults import read
-    from mimickit_hydra.config.groups import groups
-
-    chosen = {option.name: read(option.path).values.get(f"{group}_name") for option in groups()[group].options}
-    return [option for option, name in chosen.items() if name in names]
 
 
 def _check_imagined(run: RunConfig) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import re
 
 _NO_MATCH = re.compile(r"(?:Could not override|No earlier Group Default for) '([^'@]+)(?:@([^']+))?'")  # Hydra 1.3, 1.4
 _WORD_FOR_TABLE = re.compile(r"str is not a subclass of (\w+)\. value: (\S+)")
 _TWICE = re.compile(r"Multiple values for (\S+)\. To override a value use 'override [^:]+: (\S+)'")
-_NO_KEY = re.compile(r"(?:Key|Attribute) '([^']*)'(?: is)? not in")
+NO_KEY = re.compile(r"(?:Key|Attribute) '([^']*)'(?: is)? not in")
 
 
-def misplaced(text: str, where: str) -> str:
+def misplaced(text: str, where: str, key: str) -> str:
     """What a file has to say instead; empty where ``text``, Hydra's error, is about something else.
 
     Args:
         text: the error with its causes.
         where: the file, as a message begins; empty where Hydra does not name one.
+        key: the whole key that the error is about; empty where Hydra does not name one.
     """
     from mimickit_hydra.config.groups import groups
 
@@ -31,13 +31,21 @@ def misplaced(text: str, where: str) -> str:
         kind, option = match[1].lower(), match[2]
         named = [name for name, group in groups().items() if name in kind and option in group.option_names()]
         return _in_the_list(where, named[0], option) if named else ""
-    if (match := _NO_KEY.search(text)) and match[1] in groups() and "full_key: " + match[1] + "\n" in f"{text}\n":
-        return _in_the_list(where, match[1], "OPTION")
-    if match and match[1] == "default":
+    match = NO_KEY.search(text)
+    return _unknown(match[1], where, key) if match else ""
+
+
+def _unknown(name: str, where: str, key: str) -> str:
+    """The line for a key that is no key, where it is known what was meant."""
+    from mimickit_hydra.config.groups import groups
+
+    if name == key and name in groups():
+        return _in_the_list(where, name, "OPTION")
+    if name == "default":
         return f"{where}default: unknown key; nearest: defaults"
-    if match and "." in match[1]:
-        nested = functools.reduce(lambda inner, name: f"{name}: {{{inner}}}", reversed(match[1].split(".")), "VALUE")
-        return f"{where}{match[1]}: a file nests its keys: {nested.replace('{VALUE}', 'VALUE')}"
+    if "." in name:
+        nested = name.replace(".", ": {") + ": VALUE" + "}" * name.count(".")
+        return f"{where}{name}: a file nests its keys: {nested}"
     return ""
 
 

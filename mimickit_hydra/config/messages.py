@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mimickit_hydra.config.file_mistakes import misplaced
+from mimickit_hydra.config.file_mistakes import NO_KEY, misplaced
 from mimickit_hydra.config.overrides import find as find_word
 from mimickit_hydra.config.overrides import parse
 from mimickit_hydra.config.roots import find, shown
@@ -140,19 +140,19 @@ def _composition_error(error: BaseException, overrides: Sequence[str]) -> str:
     if match := _IN_FILE.match(text):
         path = find(f"{match.group(1)}.yaml")
         where = f"{shown(path) if path else match.group(1)}: "
-    if line := _wrong_sign(text, overrides) or misplaced(text, where):
+    key_match = _FULL_KEY.search(text)
+    key = key_match.group(1) if key_match else ""
+    if line := _wrong_sign(text, overrides) or misplaced(text, where, key):
         return line
     if match := _OVERRIDE_OF.search(text):
         return _unknown_key(_deepest(match.group(1), overrides), overrides)
-    key_match = _FULL_KEY.search(text)
-    key = key_match.group(1) if key_match else ""
     if _NO_LIST.search(text) or _NO_TABLE.search(text):
         return f"{where}{_other_shape(key, text)}"
     if value := _BAD_VALUE.search(text):
         kind = _TYPE_NAMES.get(value.group(3), value.group(3))
         scalars = [scalar for part in chain for scalar in getattr(part, "scalars", ())]
         return f"{where}{key}: found {_as_typed(key, value.group(1), overrides, scalars)!r}, must be {kind}"
-    if re.search(r"(?:Key|Attribute) '[^']*'(?: is)? not in", text):
+    if NO_KEY.search(text):
         if match := re.match(r"In 'recipe/(?:by_recipe_agent/)?(\w+)'", text):
             return f"recipe={match.group(1)}: sets {key}, which this agent lacks; recipe=mimickit leaves it as it is"
         return f"{where}{_unknown_key(key, ())}"

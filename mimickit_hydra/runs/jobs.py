@@ -47,8 +47,16 @@ class Jobs:
 
         A job is held, and never starts by itself, where a node could not start it: after a fault of the node's.
         """
-        reason = self.reasons.get(state.job_id or "", "") if state.launcher == "slurm" else ""
+        reason = self._reason(state)
         return f"{reason}; scontrol release {state.job_id} lets it go on" if reason in _HELD else reason
+
+    def holds(self, state: RunState) -> str:
+        """Why Slurm itself has held a run's job; empty where it has not."""
+        reason = self._reason(state)
+        return reason if reason in _HELD else ""
+
+    def _reason(self, state: RunState) -> str:
+        return self.reasons.get(state.job_id or "", "") if state.launcher == "slurm" else ""
 
     @cached_property
     def tmux(self) -> set[str]:
@@ -105,8 +113,8 @@ def release(state: RunState, jobs: Jobs) -> str | None:
 
     What its user or an administrator holds stays held.
     """
-    reason = jobs.reasons.get(state.job_id or "") if state.launcher == "slurm" else None
-    if state.job_id is None or reason not in _HELD:
+    reason = jobs.holds(state)
+    if state.job_id is None or not reason:
         return None
     if _output("scontrol", "release", state.job_id) is None:
         return f"Slurm holds job {state.job_id} ({reason}): scontrol release {state.job_id}"
